@@ -1,0 +1,1 @@
+"""What is measured and how it is written down: predictors, prompts, item and score schemas."""

@@ -1,0 +1,67 @@
+"""The tables that a study leaves behind. Missing is null; every interval is 95 % and names its method."""
+
+from __future__ import annotations
+
+import polars as pl
+
+_NAMES = {"cell": pl.String, "predictor": pl.String}
+_TASK = {"task": pl.String, "form": pl.String, "split": pl.String, "decoding": pl.String}
+_SIZE = {"layers": pl.Int32, "width": pl.Int32, "params": pl.Int64}
+_ESTIMATES = {
+    "accuracy": pl.Float64,
+    "accuracy_lo": pl.Float64,
+    "accuracy_hi": pl.Float64,
+    "chance": pl.Float64,
+    "nats": pl.Float64,
+    "nats_lo": pl.Float64,
+    "nats_hi": pl.Float64,
+    "step_accuracy": pl.Float64,
+    "step_accuracy_lo": pl.Float64,
+    "step_accuracy_hi": pl.Float64,
+}
+_METHODS = {"accuracy_method": pl.String, "nats_method": pl.String}
+
+# One row for each scored answer (step 0) and each printed step of it (steps 1, 2, ...).
+ITEMS = pl.Schema(
+    _NAMES
+    | _TASK
+    | {
+        "prompt": pl.Int32,
+        "shot": pl.Int16,  # examples before the query
+        "step": pl.Int16,
+        "argument": pl.String,  # fresh | repeated
+        "correct": pl.Boolean,
+        "nats": pl.Float32,  # null in free generation
+        "chance": pl.Float32,
+    }
+)
+
+# One row for each cell, predictor, task, form, split, decoding, argument and number of shots.
+SCORES = pl.Schema(
+    _NAMES
+    | _TASK
+    | {"argument": pl.String, "shots": pl.Int16, "n": pl.Int32}
+    | _ESTIMATES
+    | _SIZE
+    | {
+        "train_tokens": pl.Int64,
+        "unique_documents": pl.Int64,
+        "flops": pl.Float64,
+        "seed": pl.Int32,
+        "loss": pl.Float64,  # nats per token on documents of the training law that no run trained on
+    }
+    | _METHODS
+)
+
+# The scores over seeds: one row for each seed (seed given) and one for all seeds (seed null, from 5 seeds).
+CURVES = pl.Schema(
+    {"predictor": pl.String}
+    | _TASK
+    | {"argument": pl.String, "shots": pl.Int16}
+    | _SIZE
+    | {"train_tokens": pl.Int64, "unique_documents": pl.Int64, "flops": pl.Float64}
+    | {"seed": pl.Int32, "seeds": pl.Int32, "n": pl.Int64}
+    | _ESTIMATES
+    | {"loss": pl.Float64}
+    | _METHODS
+)
