@@ -1,0 +1,673 @@
+"""The notation of `.cag` files: text to syntax (`parse`) and back (`render`).
+
+The notation itself is `notation.lark`; `docs/grammar.md` is its reference. Parsing takes time linear in the
+text, runs no code from it and ends in a `GrammarSyntax` or in one `GrammarError`. What the names and numbers
+of a grammar must obey beyond the notation is the business of `checks`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+import math
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
+from importlib import resources
+from typing import Any, Literal, NoReturn, TypeAlias
+
+import lark
+from lark.lexer import Token
+
+from emergelab.errors import GrammarError
+from emergelab.grammar import syntax
+from emergelab.grammar.syntax import Draw, GrammarSyntax, Item, Law, Position, Term
+
+MAX_CHARACTERS = 200_000
+MAX_NESTING = 40
+MAX_NUMBER_LENGTH = 40
+MAX_NAME_LENGTH = 64
+
+_EXCERPT_WIDTH = 100
+_REFERENCE = "The reference of the notation is docs/grammar.md."
+_LAWS = "stop 0.1, power 1.5, all or uniform 2 20"
+_Children: TypeAlias = "list[Any]"
+_Modifier: TypeAlias = "tuple[str, float, Position]"
+
+
+def parse(text: str, *, name: str, source: str = "<grammar>") -> GrammarSyntax:
+    """Return the syntax of the grammar `name` that `text` says; every node carries its position.
+
+    Raises GrammarError, with `source`, line, column and the line itself, where `text` is not of the notation.
+    """
+    text = text.removeprefix("\ufeff")
+    try:
+        _refuse_size(text)
+        sections: list[Any] = _parse_sections(text)
+        return _assemble(name, sections)
+    except _SyntaxFaultError as fault:
+        head = f"{source}:{fault.at.line}:{fault.at.column}: found {fault.found}, expected {fault.expected}."
+        raise GrammarError(f"{head} {fault.remedy}\n{excerpt(text, fault.at)}") from None
+
+
+def excerpt(text: str, at: Position) -> str:
+    """Return the line of `text` at a position with a caret beneath the column, aligned on a terminal."""
+    lines = text.split("\n")
+    if not 1 <= at.line <= len(lines):
+        return ""
+    start = max(0, at.column - 1 - 2 * _EXCERPT_WIDTH // 3)
+    line = lines[at.line - 1].rstrip("\r")[start : start + _EXCERPT_WIDTH]
+    before = line[: at.column - 1 - start]
+    gutter = f"{at.line:>5} | "
+    shown = "".join(
+        char if char == "\t" or char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line
+    )
+    padding = "".join("\t" if char == "\t" else " " * _cells(char) for char in before)
+    return f"{gutter}{shown}\n{' ' * (len(gutter) - 2)}| {padding}^"
+
+
+def _cells(char: str) -> int:
+    """Return how many columns of a terminal a character takes."""
+    if unicodedata.combining(char):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+class _SyntaxFaultError(Exception):
+    """Text that is not of the notation; becomes a GrammarError where source and text are known."""
+
+    def __init__(self, at: Position, found: str, expected: str, remedy: str = _REFERENCE) -> None:
+        super().__init__(found)
+        self.at, self.found, self.expected, self.remedy = at, found, expected, remedy
+
+
+# --- Before parsing: sizes -----------------------------------------------------------------------------
+
+_BRACKETS = re.compile(r'"(?:[^"\\\n]|\\.)*"|#[^\n]*|[{}()]')
+
+
+def _refuse_size(text: str) -> None:
+    if len(text) > MAX_CHARACTERS:
+        raise _SyntaxFaultError(
+            Position(1, 1),
+            f"{len(text):,} characters",
+            f"at most {MAX_CHARACTERS:,}",
+            "Split the work into several grammars.",
+        )
+    for depth, place in _bracket_depths(text):
+        if depth > MAX_NESTING:
+            remedy = "Give the inner part a rule of its own."
+            raise _SyntaxFaultError(
+                _position(text, place), f"{depth} brackets open", f"at most {MAX_NESTING}", remedy
+            )
+
+
+def _bracket_depths(text: str) -> Iterator[tuple[int, int]]:
+    """Yield, at every bracket outside of strings and comments, how many are open and its offset."""
+    depth = 0
+    for match in _BRACKETS.finditer(text):
+        token = match.group()
+        depth += (token in {"{", "("}) - (token in {"}", ")"})
+        yield depth, match.start()
+
+
+def _open_brace(text: str) -> Position | None:
+    """Return where the innermost brace is that `text` opens and does not close."""
+    places: list[int] = []
+    for match in _BRACKETS.finditer(text):
+        if match.group() == "{":
+            places.append(match.start())
+        elif match.group() == "}" and places:
+            places.pop()
+    return _position(text, places[-1]) if places else None
+
+
+def _position(text: str, offset: int) -> Position:
+    line = text.count("\n", 0, offset) + 1
+    return Position(line, offset - (text.rfind("\n", 0, offset) + 1) + 1)
+
+
+def _offset(text: str, at: Position) -> int:
+    start = 0
+    for _ in range(at.line - 1):
+        start = text.index("\n", start) + 1
+    return start + at.column - 1
+
+
+# --- Parsing -------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _parser() -> lark.Lark:
+    notation = resources.files("emergelab.grammar").joinpath("notation.lark").read_text(encoding="utf-8")
+    return lark.Lark(
+        notation,
+        start="grammar",
+        parser="lalr",
+        lexer="basic",
+        transformer=_Builder(),
+        maybe_placeholders=False,
+    )
+
+
+def _parse_sections(text: str) -> list[Any]:
+    try:
+        return _parser().parse(text)  # pyright: ignore[reportReturnType]
+    except lark.UnexpectedToken as error:
+        raise _unexpected_token(text, error) from None
+    except lark.UnexpectedCharacters as error:
+        raise _unexpected_character(text, Position(error.line, error.column)) from None
+
+
+class _Builder(lark.Transformer[Token, Any]):
+    """Builds the syntax while the text is parsed: one method for each rule of `notation.lark`."""
+
+    def grammar(self, children: _Children) -> list[Any]:
+        return children
+
+    def world(self, children: _Children) -> syntax.World:
+        at = _at(children[0])
+        families = tuple(child for child in children if isinstance(child, syntax.Family))
+        objects: list[tuple[int, Position]] = [child for child in children if isinstance(child, tuple)]
+        if not objects:
+            raise _SyntaxFaultError(
+                at, "a world without objects", "a line 'objects N' in it", "Add 'objects 12'."
+            )
+        if len(objects) > 1:
+            raise _SyntaxFaultError(
+                objects[1][1], "a second 'objects'", "one in a world", "Delete one of them."
+            )
+        return syntax.World(objects=objects[0][0], families=families, at=at)
+
+    def objects(self, children: _Children) -> tuple[int, Position]:
+        return _whole(children[1]), _at(children[0])
+
+    def functions(self, children: _Children) -> syntax.Family:
+        _, name, count, kind, *modifiers = children
+        return _family(name, count, kind, modifiers)
+
+    def predicates(self, children: _Children) -> syntax.Family:
+        _, name, count, *modifiers = children
+        return _family(name, count, "predicate", modifiers)
+
+    def permutation(self, _children: _Children) -> Literal["permutation"]:
+        return "permutation"
+
+    def map(self, _children: _Children) -> Literal["map"]:
+        return "map"
+
+    def power(self, children: _Children) -> Law:
+        return _law(children)
+
+    def stop(self, children: _Children) -> Law:
+        return _law(children)
+
+    def all(self, children: _Children) -> Law:
+        return _law(children)
+
+    def uniform(self, children: _Children) -> Law:
+        return _law(children)
+
+    def density(self, children: _Children) -> _Modifier:
+        return "density", _number(children[1]), _at(children[0])
+
+    def per_document(self, children: _Children) -> _Modifier:
+        return "per document", 1.0, _at(children[0])
+
+    def distinct(self, children: _Children) -> _Modifier:
+        return "distinct", 1.0, _at(children[0])
+
+    def hold_out(self, children: _Children) -> syntax.HoldOut:
+        word, share, *families = children
+        names = tuple(_name(family) for family in families)
+        return syntax.HoldOut(share=_number(share), families=names, at=_at(word))
+
+    def rule(self, children: _Children) -> syntax.Rule:
+        word, name, parameters, *productions = children
+        made = tuple(_production(production, productions, _at(word)) for production in productions)
+        return syntax.Rule(name=_name(name), parameters=parameters, productions=made, at=_at(name))
+
+    def parameters(self, children: _Children) -> tuple[str, ...]:
+        return tuple(_name(child) for child in children)
+
+    def production(self, children: _Children) -> _Children:
+        return children
+
+    def task(self, children: _Children) -> syntax.TaskSyntax:
+        _, name, draws, _, variable, direct, steps, splits = children
+        return syntax.TaskSyntax(
+            name=_name(name),
+            draws=draws,
+            variable=_name(variable),
+            direct=direct,
+            steps=steps,
+            splits=splits,
+            at=_at(name),
+        )
+
+    def draws(self, children: _Children) -> tuple[Draw, ...]:
+        return tuple(child for child in children if isinstance(child, Draw))
+
+    def steps(self, children: _Children) -> tuple[Item, ...] | None:
+        return children[0] if children else None
+
+    def splits(self, children: _Children) -> tuple[str, ...]:
+        return tuple(children) or ("seen",)
+
+    def seen(self, _children: _Children) -> str:
+        return "seen"
+
+    def held_out(self, _children: _Children) -> str:
+        return "held_out"
+
+    def terminal(self, children: _Children) -> syntax.Terminal:
+        return syntax.Terminal(_string(children[0]), at=_at(children[0]))
+
+    def print(self, children: _Children) -> syntax.Print:
+        return syntax.Print(children[0], at=children[0].at)
+
+    def term(self, children: _Children) -> Term:
+        name = _name(children[0])
+        if len(children) == 1:
+            return Term(name, at=_at(children[0]))
+        inner: Term = children[1]
+        return Term(inner.variable, (*inner.functions, name), at=_at(children[0]))
+
+    def call(self, children: _Children) -> syntax.Call:
+        name, *arguments = children
+        return syntax.Call(_name(name), tuple(arguments), at=_at(name))
+
+    def repeat(self, children: _Children) -> syntax.Repeat:
+        call, law = children
+        return syntax.Repeat(call, law, at=call.at)
+
+    def let(self, children: _Children) -> syntax.Let:
+        word, *draws, body = children
+        return syntax.Let(tuple(draws), body, at=_at(word))
+
+    def draw(self, children: _Children) -> Draw:
+        name, family = children
+        return Draw(_name(name), _name(family), at=_at(name))
+
+    def some(self, children: _Children) -> syntax.Some:
+        word, variable, weights, body = children
+        return syntax.Some(_name(variable), body, weights, at=_at(word))
+
+    def each(self, children: _Children) -> syntax.Each:
+        word, variable, (weights, distinct), law, body = children
+        return syntax.Each(_name(variable), law, body, distinct=distinct, weights=weights, at=_at(word))
+
+    def if_(self, children: _Children) -> syntax.If:
+        word, predicate, term, *bodies = children
+        return syntax.If(_name(predicate), term, *bodies, at=_at(word))
+
+    def body(self, children: _Children) -> tuple[Item, ...]:
+        return tuple(children)
+
+    def weights(self, children: _Children) -> Law:
+        return children[0] if children else syntax.UNIFORM_OBJECTS
+
+    def pool(self, children: _Children) -> tuple[Law, bool]:
+        weights = [child for child in children if isinstance(child, Law)]
+        words: list[_Modifier] = [child for child in children if not isinstance(child, Law)]
+        _refuse_twice([*words, *(("power", 0.0, law.at) for law in weights)])
+        return weights[0] if weights else syntax.UNIFORM_OBJECTS, bool(words)
+
+
+def _at(token: Token) -> Position:
+    return Position(token.line or 0, token.column or 0)
+
+
+def _name(token: Token) -> str:
+    if len(token) > MAX_NAME_LENGTH:
+        raise _SyntaxFaultError(
+            _at(token),
+            f"a name of {len(token)} characters",
+            f"at most {MAX_NAME_LENGTH}",
+            "Choose a shorter one.",
+        )
+    return str(token)
+
+
+def _number(token: Token) -> float:
+    if len(token) > MAX_NUMBER_LENGTH:
+        raise _SyntaxFaultError(
+            _at(token),
+            f"a number of {len(token)} characters",
+            f"at most {MAX_NUMBER_LENGTH}",
+            "Seventeen digits say all that is kept.",
+        )
+    top, _, bottom = token.partition("/")
+    if bottom and int(bottom) == 0:
+        raise _SyntaxFaultError(_at(token), str(token), "a fraction", "Divide by another number than 0.")
+    value = float(top) / float(bottom or "1")
+    if not math.isfinite(value):
+        raise _SyntaxFaultError(_at(token), str(token), "a number below 1.8e308", "Write a smaller one.")
+    return value + 0.0  # -0 is 0
+
+
+def _whole(token: Token) -> int:
+    value = _number(token)
+    if not value.is_integer() or abs(value) >= 2**53:
+        raise _SyntaxFaultError(_at(token), str(token), "a whole number", "Write a count, like 12.")
+    return int(value)
+
+
+def _string(token: Token) -> str:
+    """Read a token between double quotes: strings and escapes are those of JSON."""
+    try:
+        text: str = json.loads(token)
+        text.encode()
+    except (json.JSONDecodeError, UnicodeEncodeError):
+        remedy = 'The escapes are those of JSON: \\" \\\\ \\n \\t \\u00e9.'
+        raise _SyntaxFaultError(_at(token), _quoted(token), "a token in double quotes", remedy) from None
+    return text
+
+
+def _law(children: _Children) -> Law:
+    word, *numbers = children
+    name: Any = str(word)
+    return Law(name, tuple(_number(number) for number in numbers), at=_at(word))
+
+
+def _family(name: Token, count: Token, kind: syntax.FunctionKind, parts: _Children) -> syntax.Family:
+    modifiers = [(part.name, part.numbers[0], part.at) if isinstance(part, Law) else part for part in parts]
+    _refuse_twice(modifiers)
+    values = {word: value for word, value, _ in modifiers}
+    return syntax.Family(
+        name=_name(name),
+        count=_whole(count),
+        kind=kind,
+        scope="document" if "per document" in values else "corpus",
+        power=values.get("power", 0.0),
+        density=values.get("density"),
+        at=_at(name),
+    )
+
+
+def _refuse_twice(modifiers: list[_Modifier]) -> None:
+    seen: set[str] = set()
+    for word, _, at in sorted(modifiers, key=lambda modifier: (modifier[2].line, modifier[2].column)):
+        if word in seen:
+            raise _SyntaxFaultError(at, f"a second '{word}'", "one", "Delete one of them.")
+        seen.add(word)
+
+
+def _production(parts: _Children, productions: list[_Children], rule_at: Position) -> syntax.Production:
+    if parts and isinstance(parts[0], Token):
+        return syntax.Production(probability=_number(parts[0]), items=tuple(parts[1:]), at=_at(parts[0]))
+    at = parts[0].at if parts else rule_at
+    if len(productions) > 1:
+        raise _SyntaxFaultError(
+            at,
+            "a production without its probability",
+            "one for each of several productions",
+            "Write '0.5:' in front of it; the probabilities of a rule sum to 1.",
+        )
+    return syntax.Production(probability=1.0, items=tuple(parts), at=at)
+
+
+def _assemble(name: str, sections: list[Any]) -> GrammarSyntax:
+    worlds = [section for section in sections if isinstance(section, syntax.World)]
+    if not worlds:
+        remedy = "Add 'world { objects 12 }', with the families of functions in it."
+        raise _SyntaxFaultError(Position(1, 1), "a grammar without a world", "one", remedy)
+    if len(worlds) > 1:
+        raise _SyntaxFaultError(worlds[1].at, "a second world", "one in a grammar", "Make one of the two.")
+    return GrammarSyntax(
+        name=name,
+        world=worlds[0],
+        rules=tuple(section for section in sections if isinstance(section, syntax.Rule)),
+        hold_outs=tuple(section for section in sections if isinstance(section, syntax.HoldOut)),
+        tasks=tuple(section for section in sections if isinstance(section, syntax.TaskSyntax)),
+    )
+
+
+# --- Messages about the notation -------------------------------------------------------------------------
+
+_KINDS = {
+    "NAME": "a name with a small first letter",
+    "RULE_NAME": "the name of a rule (with a capital)",
+    "NUMBER": "a number",
+    "STRING": "a token in double quotes",
+    "$END": "the end of the file",
+}
+_ITEMS = frozenset({"NAME", "RULE_NAME", "STRING", "LET", "SOME", "EACH", "IF"})
+_LOOP_LAWS = frozenset({"STOP", "POWER", "ALL", "UNIFORM"})
+
+
+def _unexpected_token(text: str, error: lark.UnexpectedToken) -> _SyntaxFaultError:
+    token = error.token
+    accepted: frozenset[str] = frozenset(error.accepts or error.expected)
+    at = _position(text, len(text.rstrip())) if token.type == "$END" else _at(token)
+    found = _KINDS["$END"] if token.type == "$END" else _quoted(token)
+    return _SyntaxFaultError(at, found, _expectation(accepted), _remedy(text, at, token, accepted))
+
+
+def _unexpected_character(text: str, at: Position) -> _SyntaxFaultError:
+    char = text[_offset(text, at)]
+    expected = "a word, a number or a sign of the notation"
+    if char == '"':
+        remedy = "Close the token with a double quote on the same line."
+    elif char == "'":
+        remedy = 'Tokens stand in double quotes: ";".'
+    elif char.isalpha() or char == "_":
+        remedy = "Names begin with a letter from a to z and go on with these letters, digits and _."
+    else:
+        remedy = _REFERENCE
+    return _SyntaxFaultError(at, _quoted(char), expected, remedy)
+
+
+def _quoted(text: str) -> str:
+    shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text[:40])
+    return f"'{shown}{'…' if len(text) > 40 else ''}'"  # noqa: PLR2004 - long enough to be recognised
+
+
+def _expectation(accepted: frozenset[str]) -> str:
+    names = [_shown(terminal) for terminal in sorted(accepted - _ITEMS)]
+    if accepted >= _ITEMS:
+        names.append("an item (a token in double quotes, a term, a rule, 'let', 'some', 'each', 'if')")
+    else:
+        names += [_shown(terminal) for terminal in sorted(accepted & _ITEMS)]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def _shown(terminal: str) -> str:
+    return _KINDS.get(terminal) or f"'{_words()[terminal]}'"
+
+
+@functools.cache
+def _words() -> dict[str, str]:
+    """Return the fixed words and signs of the notation by the names of their terminals."""
+    return {
+        terminal.name: terminal.pattern.value
+        for terminal in _parser().terminals
+        if terminal.pattern.type == "str"
+    }
+
+
+def _remedy(text: str, at: Position, token: Token, accepted: frozenset[str]) -> str:
+    for remedy in (_spelling_remedy, _capital_remedy, _law_remedy, _item_remedy):
+        found = remedy(token, accepted)
+        if found is not None:
+            return found
+    brace = _open_brace(text[: _offset(text, at)])
+    if brace is not None and token.type in {"$END", "WORLD", "HOLD", "RULE", "TASK"}:
+        return f"The '{{' at {brace.line}:{brace.column} is not closed."
+    return _REFERENCE
+
+
+def _spelling_remedy(token: Token, accepted: frozenset[str]) -> str | None:
+    known = _words()
+    if token.type in known and token.isalpha() and {"NAME", "RULE_NAME"} & accepted and "LET" not in accepted:
+        return f"'{token}' is a word of the notation: choose another name."
+    words = [known[name] for name in accepted if name in known and known[name].isalpha()]
+    close = difflib.get_close_matches(token[:MAX_NAME_LENGTH].lower(), words, n=1)
+    return f"Did you mean '{close[0]}'?" if close else None
+
+
+def _capital_remedy(token: Token, accepted: frozenset[str]) -> str | None:
+    if token.type == "RULE_NAME" and "NAME" in accepted and "RULE_NAME" not in accepted:
+        return "Only the names of rules begin with a capital letter."
+    if token.type == "NAME" and "RULE_NAME" in accepted and "NAME" not in accepted:
+        return f"The names of rules begin with a capital letter: '{token[0].upper()}{token[1:30]}'."
+    return None
+
+
+def _law_remedy(token: Token, accepted: frozenset[str]) -> str | None:
+    if accepted == _LOOP_LAWS:
+        return f"A law says how often: {_LAWS}."
+    if "DISTINCT" in accepted or accepted == {"COMMA"}:
+        return f"Say behind a comma how often the loop runs: {_LAWS}."
+    if token.type == "COMMA" and accepted == {"LBRACE"}:
+        return (
+            "What is before the comma says how objects are drawn: each x ~ objects power 1.2, stop 0.1 { … }."
+        )
+    if token.type == "COMMA" and accepted == {"LBRACE", "POWER"}:
+        return "'some' draws one object and takes no law; 'each' is the loop."
+    if token.type == "TILDE" and accepted == {"LBRACE"}:
+        return "The loop of a task is written 'each x { … }'."
+    return None
+
+
+def _item_remedy(token: Token, accepted: frozenset[str]) -> str | None:
+    if not accepted >= _ITEMS:
+        return None
+    if token.type == "NUMBER":
+        return 'A token to be printed stands in double quotes: "7".'
+    if token.type == "RPAR":
+        return "Brackets hold the attributes of a rule; a rule without attributes has no brackets."
+    return None
+
+
+# --- Rendering -------------------------------------------------------------------------------------------
+
+
+def render(grammar: GrammarSyntax) -> str:
+    """Return the canonical text of a grammar: `parse` of it gives an equal grammar."""
+    blocks = [
+        render_world(grammar.world),
+        "\n".join(render_hold_out(hold_out) for hold_out in grammar.hold_outs),
+        "\n".join(render_rule(rule) for rule in grammar.rules),
+        "\n\n".join(render_task(task) for task in grammar.tasks),
+    ]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def render_world(world: syntax.World) -> str:
+    """Return the text of a world, one line for the objects and one for each family."""
+    lines = [f"objects {world.objects}", *(render_family(family) for family in world.families)]
+    return "\n".join(["world {", *(f"  {line}" for line in lines), "}"])
+
+
+def render_family(family: syntax.Family) -> str:
+    """Return the text of a family: `family f 12 permutations`."""
+    if family.kind == "predicate":
+        words = ["predicate", family.name, str(family.count)]
+    else:
+        words = ["family", family.name, str(family.count), family.kind + "s" * (family.count != 1)]
+    if family.density is not None:
+        words.append(f"density {number_text(family.density)}")
+    if family.power != 0:
+        words.append(f"power {number_text(family.power)}")
+    if family.scope == "document":
+        words.append("per document")
+    return " ".join(words)
+
+
+def render_hold_out(hold_out: syntax.HoldOut) -> str:
+    """Return the text of a hold-out: `hold out 0.25 of f * f`."""
+    return f"hold out {number_text(hold_out.share)} of {' * '.join(hold_out.families)}"
+
+
+def render_rule(rule: syntax.Rule) -> str:
+    """Return the text of a rule, each production on its line."""
+    head = f"rule {rule.name}{_bracketed(rule.parameters)} "
+    alone = len(rule.productions) == 1 and rule.productions[0].probability == 1
+    texts = [render_production(production, alone=alone) for production in rule.productions]
+    return "\n".join(
+        f"{head}= {text}" if i == 0 else f"{' ' * len(head)}| {text}" for i, text in enumerate(texts)
+    )
+
+
+def render_production(production: syntax.Production, *, alone: bool = False) -> str:
+    """Return the text of a production, without its probability where it stands `alone`."""
+    probability = [] if alone else [f"{number_text(production.probability)}:"]
+    return " ".join([*probability, *map(render_item, production.items)])
+
+
+def render_task(task: syntax.TaskSyntax) -> str:
+    """Return the text of a task, its draws, rows and splits on lines of their own."""
+    lines = [render_draws(task.draws)] if task.draws else []
+    lines.append(f"each {task.variable} {_braced(task.direct)}")
+    if task.steps is not None:
+        lines.append(f"steps {_braced(task.steps)}")
+    if task.splits != ("seen",):
+        lines.append(f"splits {', '.join(split.replace('_', ' ') for split in task.splits)}")
+    head = f"task {task.name} = "
+    return f"\n{' ' * len(head)}".join([head + lines[0], *lines[1:]])
+
+
+def render_draws(draws: tuple[Draw, ...]) -> str:
+    """Return the text of draws: `let a ~ f, b ~ f`."""
+    return f"let {', '.join(f'{draw.name} ~ {draw.family}' for draw in draws)}"
+
+
+def render_item(item: Item) -> str:
+    """Return the text of one item, bodies inside it included, on one line."""
+    match item:
+        case syntax.Terminal():
+            return json.dumps(item.text, ensure_ascii=False)
+        case syntax.Print():
+            return render_term(item.term)
+        case syntax.Call():
+            return f"{item.rule}{_bracketed(tuple(render_term(term) for term in item.arguments))}"
+        case syntax.Repeat():
+            return f"{render_item(item.call)}* {render_law(item.law)}"
+        case syntax.Let():
+            return f"{render_draws(item.draws)} {_braced(item.body)}"
+        case syntax.Some():
+            return f"some {item.variable} ~ objects{_weights(item.weights)} {_braced(item.body)}"
+        case syntax.Each():
+            return f"{render_loop_head(item)} {_braced(item.body)}"
+        case syntax.If():
+            return _render_if(item)
+
+
+def render_loop_head(loop: syntax.Each) -> str:
+    """Return the text of a loop up to its body: `each x ~ objects distinct, stop 0.1`."""
+    distinct = " distinct" if loop.distinct else ""
+    return f"each {loop.variable} ~ objects{distinct}{_weights(loop.weights)}, {render_law(loop.law)}"
+
+
+def render_term(term: Term) -> str:
+    """Return the text of a term, the function applied last in front: `b(a(x))`."""
+    return "(".join([*reversed(term.functions), term.variable]) + ")" * len(term.functions)
+
+
+def render_law(law: Law) -> str:
+    """Return the text of a law: `stop 0.1`."""
+    return " ".join([law.name, *map(number_text, law.numbers)])
+
+
+def number_text(value: float) -> str:
+    """Return the shortest text that reads as `value`, whole numbers without a point."""
+    return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
+
+
+def _render_if(item: syntax.If) -> str:
+    otherwise = f" else {_braced(item.otherwise)}" if item.otherwise else ""
+    return f"if {item.predicate}({render_term(item.term)}) {_braced(item.then)}{otherwise}"
+
+
+def _weights(law: Law) -> str:
+    return "" if law == syntax.UNIFORM_OBJECTS else f" {render_law(law)}"
+
+
+def _bracketed(parts: tuple[str, ...]) -> str:
+    return f"({', '.join(parts)})" if parts else ""
+
+
+def _braced(body: tuple[Item, ...]) -> str:
+    return " ".join(["{", *map(render_item, body), "}"])
