@@ -7,21 +7,25 @@ of a grammar must obey beyond the notation is the business of `checks`.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import json
 import math
-import re
-import unicodedata
-from collections.abc import Callable, Iterator
 from importlib import resources
-from typing import Any, Literal, NoReturn, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import lark
 from lark.lexer import Token
 
 from emergelab.errors import GrammarError
 from emergelab.grammar import syntax
+from emergelab.grammar.notation_faults import (
+    SyntaxFaultError,
+    bracket_depths,
+    position_of,
+    quoted,
+    unexpected_character,
+    unexpected_token,
+)
 from emergelab.grammar.syntax import Draw, GrammarSyntax, Item, Law, Position, Term
 
 MAX_CHARACTERS = 200_000
@@ -29,9 +33,6 @@ MAX_NESTING = 40
 MAX_NUMBER_LENGTH = 40
 MAX_NAME_LENGTH = 64
 
-_EXCERPT_WIDTH = 100
-_REFERENCE = "The reference of the notation is docs/grammar.md."
-_LAWS = "stop 0.1, power 1.5, all or uniform 2 20"
 _Children: TypeAlias = "list[Any]"
 _Modifier: TypeAlias = "tuple[str, float, Position]"
 
@@ -46,93 +47,20 @@ def parse(text: str, *, name: str, source: str = "<grammar>") -> GrammarSyntax:
         _refuse_size(text)
         sections: list[Any] = _parse_sections(text)
         return _assemble(name, sections)
-    except _SyntaxFaultError as fault:
-        head = f"{source}:{fault.at.line}:{fault.at.column}: found {fault.found}, expected {fault.expected}."
-        raise GrammarError(f"{head} {fault.remedy}\n{excerpt(text, fault.at)}") from None
-
-
-def excerpt(text: str, at: Position) -> str:
-    """Return the line of `text` at a position with a caret beneath the column, aligned on a terminal."""
-    lines = text.split("\n")
-    if not 1 <= at.line <= len(lines):
-        return ""
-    start = max(0, at.column - 1 - 2 * _EXCERPT_WIDTH // 3)
-    line = lines[at.line - 1].rstrip("\r")[start : start + _EXCERPT_WIDTH]
-    before = line[: at.column - 1 - start]
-    gutter = f"{at.line:>5} | "
-    shown = "".join(
-        char if char == "\t" or char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line
-    )
-    padding = "".join("\t" if char == "\t" else " " * _cells(char) for char in before)
-    return f"{gutter}{shown}\n{' ' * (len(gutter) - 2)}| {padding}^"
-
-
-def _cells(char: str) -> int:
-    """Return how many columns of a terminal a character takes."""
-    if unicodedata.combining(char):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
-
-
-class _SyntaxFaultError(Exception):
-    """Text that is not of the notation; becomes a GrammarError where source and text are known."""
-
-    def __init__(self, at: Position, found: str, expected: str, remedy: str = _REFERENCE) -> None:
-        super().__init__(found)
-        self.at, self.found, self.expected, self.remedy = at, found, expected, remedy
-
-
-# --- Before parsing: sizes -----------------------------------------------------------------------------
-
-_BRACKETS = re.compile(r'"(?:[^"\\\n]|\\.)*"|#[^\n]*|[{}()]')
+    except SyntaxFaultError as fault:
+        raise GrammarError(fault.message(source, text)) from None
 
 
 def _refuse_size(text: str) -> None:
     if len(text) > MAX_CHARACTERS:
-        raise _SyntaxFaultError(
-            Position(1, 1),
-            f"{len(text):,} characters",
-            f"at most {MAX_CHARACTERS:,}",
-            "Split the work into several grammars.",
-        )
-    for depth, place in _bracket_depths(text):
+        remedy = "Split the work into several grammars."
+        limit = f"at most {MAX_CHARACTERS:,}"
+        raise SyntaxFaultError(Position(1, 1), f"{len(text):,} characters", limit, remedy)
+    for depth, offset in bracket_depths(text):
         if depth > MAX_NESTING:
             remedy = "Give the inner part a rule of its own."
-            raise _SyntaxFaultError(
-                _position(text, place), f"{depth} brackets open", f"at most {MAX_NESTING}", remedy
-            )
-
-
-def _bracket_depths(text: str) -> Iterator[tuple[int, int]]:
-    """Yield, at every bracket outside of strings and comments, how many are open and its offset."""
-    depth = 0
-    for match in _BRACKETS.finditer(text):
-        token = match.group()
-        depth += (token in {"{", "("}) - (token in {"}", ")"})
-        yield depth, match.start()
-
-
-def _open_brace(text: str) -> Position | None:
-    """Return where the innermost brace is that `text` opens and does not close."""
-    places: list[int] = []
-    for match in _BRACKETS.finditer(text):
-        if match.group() == "{":
-            places.append(match.start())
-        elif match.group() == "}" and places:
-            places.pop()
-    return _position(text, places[-1]) if places else None
-
-
-def _position(text: str, offset: int) -> Position:
-    line = text.count("\n", 0, offset) + 1
-    return Position(line, offset - (text.rfind("\n", 0, offset) + 1) + 1)
-
-
-def _offset(text: str, at: Position) -> int:
-    start = 0
-    for _ in range(at.line - 1):
-        start = text.index("\n", start) + 1
-    return start + at.column - 1
+            limit = f"at most {MAX_NESTING}"
+            raise SyntaxFaultError(position_of(text, offset), f"{depth} open brackets", limit, remedy)
 
 
 # --- Parsing -------------------------------------------------------------------------------------------
@@ -151,13 +79,20 @@ def _parser() -> lark.Lark:
     )
 
 
+@functools.cache
+def _words() -> dict[str, str]:
+    """Return the fixed words and signs of the notation by the names of their terminals."""
+    terminals = _parser().terminals
+    return {terminal.name: terminal.pattern.value for terminal in terminals if terminal.pattern.type == "str"}
+
+
 def _parse_sections(text: str) -> list[Any]:
     try:
         return _parser().parse(text)  # pyright: ignore[reportReturnType]
     except lark.UnexpectedToken as error:
-        raise _unexpected_token(text, error) from None
+        raise unexpected_token(text, error, _words()) from None
     except lark.UnexpectedCharacters as error:
-        raise _unexpected_character(text, Position(error.line, error.column)) from None
+        raise unexpected_character(text, Position(error.line, error.column)) from None
 
 
 class _Builder(lark.Transformer[Token, Any]):
@@ -171,11 +106,11 @@ class _Builder(lark.Transformer[Token, Any]):
         families = tuple(child for child in children if isinstance(child, syntax.Family))
         objects: list[tuple[int, Position]] = [child for child in children if isinstance(child, tuple)]
         if not objects:
-            raise _SyntaxFaultError(
+            raise SyntaxFaultError(
                 at, "a world without objects", "a line 'objects N' in it", "Add 'objects 12'."
             )
         if len(objects) > 1:
-            raise _SyntaxFaultError(
+            raise SyntaxFaultError(
                 objects[1][1], "a second 'objects'", "one in a world", "Delete one of them."
             )
         return syntax.World(objects=objects[0][0], families=families, at=at)
@@ -321,7 +256,7 @@ def _at(token: Token) -> Position:
 
 def _name(token: Token) -> str:
     if len(token) > MAX_NAME_LENGTH:
-        raise _SyntaxFaultError(
+        raise SyntaxFaultError(
             _at(token),
             f"a name of {len(token)} characters",
             f"at most {MAX_NAME_LENGTH}",
@@ -332,7 +267,7 @@ def _name(token: Token) -> str:
 
 def _number(token: Token) -> float:
     if len(token) > MAX_NUMBER_LENGTH:
-        raise _SyntaxFaultError(
+        raise SyntaxFaultError(
             _at(token),
             f"a number of {len(token)} characters",
             f"at most {MAX_NUMBER_LENGTH}",
@@ -340,17 +275,17 @@ def _number(token: Token) -> float:
         )
     top, _, bottom = token.partition("/")
     if bottom and int(bottom) == 0:
-        raise _SyntaxFaultError(_at(token), str(token), "a fraction", "Divide by another number than 0.")
+        raise SyntaxFaultError(_at(token), str(token), "a fraction", "Divide by another number than 0.")
     value = float(top) / float(bottom or "1")
     if not math.isfinite(value):
-        raise _SyntaxFaultError(_at(token), str(token), "a number below 1.8e308", "Write a smaller one.")
+        raise SyntaxFaultError(_at(token), str(token), "a number below 1.8e308", "Write a smaller one.")
     return value + 0.0  # -0 is 0
 
 
 def _whole(token: Token) -> int:
     value = _number(token)
     if not value.is_integer() or abs(value) >= 2**53:
-        raise _SyntaxFaultError(_at(token), str(token), "a whole number", "Write a count, like 12.")
+        raise SyntaxFaultError(_at(token), str(token), "a whole number", "Write a count, like 12.")
     return int(value)
 
 
@@ -361,7 +296,7 @@ def _string(token: Token) -> str:
         text.encode()
     except (json.JSONDecodeError, UnicodeEncodeError):
         remedy = 'The escapes are those of JSON: \\" \\\\ \\n \\t \\u00e9.'
-        raise _SyntaxFaultError(_at(token), _quoted(token), "a token in double quotes", remedy) from None
+        raise SyntaxFaultError(_at(token), quoted(token), "a token in double quotes", remedy) from None
     return text
 
 
@@ -390,7 +325,7 @@ def _refuse_twice(modifiers: list[_Modifier]) -> None:
     seen: set[str] = set()
     for word, _, at in sorted(modifiers, key=lambda modifier: (modifier[2].line, modifier[2].column)):
         if word in seen:
-            raise _SyntaxFaultError(at, f"a second '{word}'", "one", "Delete one of them.")
+            raise SyntaxFaultError(at, f"a second '{word}'", "one", "Delete one of them.")
         seen.add(word)
 
 
@@ -399,7 +334,7 @@ def _production(parts: _Children, productions: list[_Children], rule_at: Positio
         return syntax.Production(probability=_number(parts[0]), items=tuple(parts[1:]), at=_at(parts[0]))
     at = parts[0].at if parts else rule_at
     if len(productions) > 1:
-        raise _SyntaxFaultError(
+        raise SyntaxFaultError(
             at,
             "a production without its probability",
             "one for each of several productions",
@@ -412,9 +347,9 @@ def _assemble(name: str, sections: list[Any]) -> GrammarSyntax:
     worlds = [section for section in sections if isinstance(section, syntax.World)]
     if not worlds:
         remedy = "Add 'world { objects 12 }', with the families of functions in it."
-        raise _SyntaxFaultError(Position(1, 1), "a grammar without a world", "one", remedy)
+        raise SyntaxFaultError(Position(1, 1), "a grammar without a world", "one", remedy)
     if len(worlds) > 1:
-        raise _SyntaxFaultError(worlds[1].at, "a second world", "one in a grammar", "Make one of the two.")
+        raise SyntaxFaultError(worlds[1].at, "a second world", "one in a grammar", "Make one of the two.")
     return GrammarSyntax(
         name=name,
         world=worlds[0],
@@ -422,123 +357,6 @@ def _assemble(name: str, sections: list[Any]) -> GrammarSyntax:
         hold_outs=tuple(section for section in sections if isinstance(section, syntax.HoldOut)),
         tasks=tuple(section for section in sections if isinstance(section, syntax.TaskSyntax)),
     )
-
-
-# --- Messages about the notation -------------------------------------------------------------------------
-
-_KINDS = {
-    "NAME": "a name with a small first letter",
-    "RULE_NAME": "the name of a rule (with a capital)",
-    "NUMBER": "a number",
-    "STRING": "a token in double quotes",
-    "$END": "the end of the file",
-}
-_ITEMS = frozenset({"NAME", "RULE_NAME", "STRING", "LET", "SOME", "EACH", "IF"})
-_LOOP_LAWS = frozenset({"STOP", "POWER", "ALL", "UNIFORM"})
-
-
-def _unexpected_token(text: str, error: lark.UnexpectedToken) -> _SyntaxFaultError:
-    token = error.token
-    accepted: frozenset[str] = frozenset(error.accepts or error.expected)
-    at = _position(text, len(text.rstrip())) if token.type == "$END" else _at(token)
-    found = _KINDS["$END"] if token.type == "$END" else _quoted(token)
-    return _SyntaxFaultError(at, found, _expectation(accepted), _remedy(text, at, token, accepted))
-
-
-def _unexpected_character(text: str, at: Position) -> _SyntaxFaultError:
-    char = text[_offset(text, at)]
-    expected = "a word, a number or a sign of the notation"
-    if char == '"':
-        remedy = "Close the token with a double quote on the same line."
-    elif char == "'":
-        remedy = 'Tokens stand in double quotes: ";".'
-    elif char.isalpha() or char == "_":
-        remedy = "Names begin with a letter from a to z and go on with these letters, digits and _."
-    else:
-        remedy = _REFERENCE
-    return _SyntaxFaultError(at, _quoted(char), expected, remedy)
-
-
-def _quoted(text: str) -> str:
-    shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text[:40])
-    return f"'{shown}{'…' if len(text) > 40 else ''}'"  # noqa: PLR2004 - long enough to be recognised
-
-
-def _expectation(accepted: frozenset[str]) -> str:
-    names = [_shown(terminal) for terminal in sorted(accepted - _ITEMS)]
-    if accepted >= _ITEMS:
-        names.append("an item (a token in double quotes, a term, a rule, 'let', 'some', 'each', 'if')")
-    else:
-        names += [_shown(terminal) for terminal in sorted(accepted & _ITEMS)]
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
-
-
-def _shown(terminal: str) -> str:
-    return _KINDS.get(terminal) or f"'{_words()[terminal]}'"
-
-
-@functools.cache
-def _words() -> dict[str, str]:
-    """Return the fixed words and signs of the notation by the names of their terminals."""
-    return {
-        terminal.name: terminal.pattern.value
-        for terminal in _parser().terminals
-        if terminal.pattern.type == "str"
-    }
-
-
-def _remedy(text: str, at: Position, token: Token, accepted: frozenset[str]) -> str:
-    for remedy in (_spelling_remedy, _capital_remedy, _law_remedy, _item_remedy):
-        found = remedy(token, accepted)
-        if found is not None:
-            return found
-    brace = _open_brace(text[: _offset(text, at)])
-    if brace is not None and token.type in {"$END", "WORLD", "HOLD", "RULE", "TASK"}:
-        return f"The '{{' at {brace.line}:{brace.column} is not closed."
-    return _REFERENCE
-
-
-def _spelling_remedy(token: Token, accepted: frozenset[str]) -> str | None:
-    known = _words()
-    if token.type in known and token.isalpha() and {"NAME", "RULE_NAME"} & accepted and "LET" not in accepted:
-        return f"'{token}' is a word of the notation: choose another name."
-    words = [known[name] for name in accepted if name in known and known[name].isalpha()]
-    close = difflib.get_close_matches(token[:MAX_NAME_LENGTH].lower(), words, n=1)
-    return f"Did you mean '{close[0]}'?" if close else None
-
-
-def _capital_remedy(token: Token, accepted: frozenset[str]) -> str | None:
-    if token.type == "RULE_NAME" and "NAME" in accepted and "RULE_NAME" not in accepted:
-        return "Only the names of rules begin with a capital letter."
-    if token.type == "NAME" and "RULE_NAME" in accepted and "NAME" not in accepted:
-        return f"The names of rules begin with a capital letter: '{token[0].upper()}{token[1:30]}'."
-    return None
-
-
-def _law_remedy(token: Token, accepted: frozenset[str]) -> str | None:
-    if accepted == _LOOP_LAWS:
-        return f"A law says how often: {_LAWS}."
-    if "DISTINCT" in accepted or accepted == {"COMMA"}:
-        return f"Say behind a comma how often the loop runs: {_LAWS}."
-    if token.type == "COMMA" and accepted == {"LBRACE"}:
-        return (
-            "What is before the comma says how objects are drawn: each x ~ objects power 1.2, stop 0.1 { … }."
-        )
-    if token.type == "COMMA" and accepted == {"LBRACE", "POWER"}:
-        return "'some' draws one object and takes no law; 'each' is the loop."
-    if token.type == "TILDE" and accepted == {"LBRACE"}:
-        return "The loop of a task is written 'each x { … }'."
-    return None
-
-
-def _item_remedy(token: Token, accepted: frozenset[str]) -> str | None:
-    if not accepted >= _ITEMS:
-        return None
-    if token.type == "NUMBER":
-        return 'A token to be printed stands in double quotes: "7".'
-    if token.type == "RPAR":
-        return "Brackets hold the attributes of a rule; a rule without attributes has no brackets."
-    return None
 
 
 # --- Rendering -------------------------------------------------------------------------------------------
@@ -618,21 +436,22 @@ def render_item(item: Item) -> str:
     """Return the text of one item, bodies inside it included, on one line."""
     match item:
         case syntax.Terminal():
-            return json.dumps(item.text, ensure_ascii=False)
+            text = json.dumps(item.text, ensure_ascii=False)
         case syntax.Print():
-            return render_term(item.term)
+            text = render_term(item.term)
         case syntax.Call():
-            return f"{item.rule}{_bracketed(tuple(render_term(term) for term in item.arguments))}"
+            text = f"{item.rule}{_bracketed(tuple(render_term(term) for term in item.arguments))}"
         case syntax.Repeat():
-            return f"{render_item(item.call)}* {render_law(item.law)}"
+            text = f"{render_item(item.call)}* {render_law(item.law)}"
         case syntax.Let():
-            return f"{render_draws(item.draws)} {_braced(item.body)}"
+            text = f"{render_draws(item.draws)} {_braced(item.body)}"
         case syntax.Some():
-            return f"some {item.variable} ~ objects{_weights(item.weights)} {_braced(item.body)}"
+            text = f"some {item.variable} ~ objects{_weights(item.weights)} {_braced(item.body)}"
         case syntax.Each():
-            return f"{render_loop_head(item)} {_braced(item.body)}"
+            text = f"{render_loop_head(item)} {_braced(item.body)}"
         case syntax.If():
-            return _render_if(item)
+            text = _render_if(item)
+    return text
 
 
 def render_loop_head(loop: syntax.Each) -> str:
