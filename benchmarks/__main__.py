@@ -82,9 +82,9 @@ def run(name: str) -> dict[str, object]:
         path = Path(folder) / "result.json"
         command = [sys.executable, str(HERE / "one.py"), name, str(path)]
         status = subprocess.run(command, env=one_thread(), stdout=sys.stderr, check=False).returncode
-        result = (
-            json.loads(path.read_text(encoding="utf-8")) if status == 0 else {"error": f"exit code {status}"}
-        )
+        result: dict[str, object] = {"error": f"exit code {status}"}
+        if status == 0:
+            result = json.loads(path.read_text(encoding="utf-8"))
     print(f"{name}: {time.monotonic() - start:.0f} s", file=sys.stderr)
     return result
 
