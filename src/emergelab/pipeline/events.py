@@ -89,6 +89,7 @@ class Failed:
     message: str
     traceback: str | None
     log: Path
+    mistake: bool
 
 
 @dataclass(frozen=True)

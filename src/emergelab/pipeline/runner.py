@@ -137,8 +137,8 @@ class _Drive:
         self._announce()
         try:
             self._make_all(stops)
-        except KeyboardInterrupt:
-            self._end(interrupted=True)
+        except BaseException as error:
+            self._end(interrupted=isinstance(error, KeyboardInterrupt))
             raise
         self._end(interrupted=stops.count > 0)
         if stops.count:
@@ -260,7 +260,7 @@ class _Drive:
         self.failed[step] = message
         self.closed = self.closed or message.stops_run
         log = self.store.log(step)
-        self._tell(events.Failed(step, slot, message.message, message.traceback, log))
+        self._tell(events.Failed(step, slot, message.message, message.traceback, log, message.mistake))
 
     def _note(self, step: Step, text: str) -> None:
         if text not in self.notes:

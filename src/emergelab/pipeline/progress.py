@@ -1,0 +1,257 @@
+"""Showing a run: a live view in a terminal, plain lines everywhere else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TextIO
+
+from emergelab.pipeline import events
+from emergelab.pipeline.events import Event, Reporter
+from emergelab.pipeline.graph import State
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.live import Live
+
+_SECONDS_BETWEEN_LINES = 10.0
+_MINUTE, _HOUR = 60, 3600
+_SHORT_SECONDS, _SHORT_MINUTES = 90, 90
+_NAME_WIDTH = 36
+
+
+def reporter_for(stream: TextIO) -> Reporter:
+    """Return the reporter that fits `stream`: live where it is a terminal, else lines of plain text."""
+    if not stream.isatty():
+        return Plain(stream)
+    from rich.console import Console  # noqa: PLC0415 - only a terminal needs Rich, and it is slow to import
+
+    return Terminal(Console(file=stream))
+
+
+class Plain:
+    """One line for each finished step, and a line with the time left every ten seconds at most."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._quiet_until = clock() + _SECONDS_BETWEEN_LINES
+
+    def report(self, event: Event) -> None:
+        """Write the event's line, if it has one."""
+        if isinstance(event, events.Ticked):
+            self._tick(event)
+        elif (line := sentence(event)) is not None:
+            self._write(line)
+
+    def _tick(self, event: events.Ticked) -> None:
+        if self._clock() >= self._quiet_until:
+            self._quiet_until = self._clock() + _SECONDS_BETWEEN_LINES
+            self._write(overall(event))
+
+    def _write(self, line: str) -> None:
+        self._stream.write(line + "\n")
+        self._stream.flush()
+
+
+class Terminal:
+    """One bar for the whole run and a line for each worker; what needs attention scrolls past above."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live: Live | None = None
+        self._overall = events.Ticked(0, 0, 0.0, None)
+        self._lines: dict[int, _Line] = {}
+
+    def report(self, event: Event) -> None:
+        """Bring the view up to date with `event`."""
+        match event:
+            case events.Planned():
+                self._open(event)
+            case events.Started(step, slot):
+                self._lines[slot] = _Line(step.name)
+            case events.Progressed(_, slot, done, total):
+                self._lines[slot].share = done / total if total else 1.0
+            case events.Ticked():
+                self._overall = event
+                self._refresh()
+            case events.Ended():
+                self._close(event)
+            case _:
+                self._mention(event)
+
+    def _open(self, event: events.Planned) -> None:
+        from rich.live import Live  # noqa: PLC0415 - as above
+
+        self._say(event)
+        self._live = Live(console=self._console, auto_refresh=False, transient=True, redirect_stderr=False)
+        self._live.start()
+
+    def _mention(self, event: Event) -> None:
+        if isinstance(
+            event, events.Finished | events.Waiting | events.Retried | events.Failed | events.Stopped
+        ):
+            self._lines.pop(event.slot, None)
+        # The bar shows what is finished; only what needs attention gets words.
+        if not isinstance(event, events.Finished | events.Skipped | events.Waiting):
+            self._say(event)
+
+    def _say(self, event: Event) -> None:
+        line = sentence(event)
+        if line is not None:
+            self._console.print(line, style=_style(event), markup=False, highlight=False)
+
+    def _refresh(self) -> None:
+        if self._live is not None:
+            self._live.update(self._view(), refresh=True)
+
+    def _close(self, event: events.Ended) -> None:
+        if self._live is not None:
+            self._live.stop()
+        self._say(event)
+
+    def _view(self) -> RenderableType:
+        from rich.console import Group  # noqa: PLC0415 - as above
+
+        width = max(10, min(40, self._console.width - _NAME_WIDTH - 12))
+        bar = _row(_bar(self._overall.share, width), overall(self._overall), style="bold")
+        lines = [self._lines[slot].row(width) for slot in sorted(self._lines)]
+        return Group(bar, *lines)
+
+
+class _Line:
+    """What one worker is doing. `share` is None as long as the step has not told."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.share: float | None = None
+        self._since = time.monotonic()
+
+    def row(self, width: int) -> RenderableType:
+        told = "" if self.share is None else f"{self.share:.0%}"
+        text = f"{told:>4}  {self.name}, {duration(time.monotonic() - self._since)}"
+        return _row(_bar(self.share or 0.0, width), text)
+
+
+def sentence(event: Event) -> str | None:
+    """Return what to tell people about `event`; None where nothing."""
+    match event:
+        case events.Planned(steps, slots):
+            return _planned([state for _, state in steps], slots)
+        case events.Finished(step, _, seconds):
+            return f"finished  {step.name} ({duration(seconds)})"
+        case events.Skipped(step, by_other):
+            return f"finished  {step.name} (by another run)" if by_other else None
+        case events.Noted(_, text):
+            return f"note  {text}"
+        case events.Ended():
+            return _ended(event)
+        case _:
+            return _trouble(event)
+
+
+def _trouble(event: Event) -> str | None:
+    line: str | None = None
+    match event:
+        case events.Damaged(_, problem, moved_to):
+            line = f"damaged  {problem} It is now {moved_to.name}."
+        case events.Waiting(step, _, holder):
+            line = f"waiting  {step.name}: being made by {holder}"
+        case events.Retried(step, _, reason):
+            line = f"again  {step.name}: its worker {reason}; it goes on from what it had saved"
+        case events.Failed():
+            line = _failed(event)
+        case events.Stopped(step):
+            line = f"stopped  {step.name}"
+        case events.Stopping(seconds):
+            line = f"Stopping: steps have {seconds:.0f} s to save. Press Ctrl-C again to stop at once."
+        case _:
+            pass
+    return line
+
+
+def overall(event: events.Ticked) -> str:
+    """Return one line on the whole run: share of the work, steps, time left."""
+    known = event.seconds_left is not None and event.finished < event.total
+    left = f", {remaining(event.seconds_left or 0.0)} left" if known else ""
+    return f"{event.share:.0%}, {event.finished} of {event.total} steps{left}"
+
+
+def duration(seconds: float) -> str:
+    """Return `seconds` in words, for example '0.4 s', '38 s', '4 min 10 s', '2 h 05 min'."""
+    if seconds < 1:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < _MINUTE:
+        return f"{whole} s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min {whole % _MINUTE:02d} s"
+    return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE:02d} min"
+
+
+def remaining(seconds: float) -> str:
+    """Return `seconds` in words as coarse as an estimate is: fives of seconds, minutes, hours."""
+    if seconds < _SHORT_SECONDS:
+        return f"about {max(5, 5 * round(seconds / 5))} s"
+    if seconds < _SHORT_MINUTES * _MINUTE:
+        return f"about {round(seconds / _MINUTE)} min"
+    return f"about {seconds / _HOUR:.1f} h"
+
+
+def _planned(states: list[State], slots: int) -> str:
+    todo = sum(state in {State.TO_DO, State.DAMAGED} for state in states)
+    kept = sum(state is State.FINISHED for state in states)
+    already = f", {kept} finished before" if kept else ""
+    return f"{_count(todo, 'step')} to do{already}; {_count(slots, 'worker')}"
+
+
+def _failed(event: events.Failed) -> str:
+    if event.traceback is not None:
+        return f"{event.traceback}failed  {event.step.name} (kept in {event.log})"
+    return f"failed  {event.step.name}" + ("" if event.mistake else f": {event.message}")
+
+
+def _ended(event: events.Ended) -> str:
+    count = f"{event.finished} of {_count(event.total, 'step')}"
+    if event.interrupted:
+        return (
+            f"Interrupted: {count} are finished and kept, and what running steps had saved. "
+            "The same command goes on from here."
+        )
+    if event.finished < event.total:
+        return f"{count} are finished and kept, {event.failed} failed, after {duration(event.seconds)}."
+    return f"{count} finished, {duration(event.seconds)}."
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _style(event: Event) -> str:
+    match event:
+        case events.Failed():
+            return "red"
+        case events.Damaged() | events.Retried() | events.Stopping():
+            return "yellow"
+        case events.Ended() if event.finished == event.total:
+            return "green"
+        case _:
+            return "dim"
+
+
+def _bar(share: float, width: int) -> RenderableType:
+    from rich.progress_bar import ProgressBar  # noqa: PLC0415 - as above
+
+    colours = {"style": "grey37", "complete_style": "cyan", "finished_style": "cyan"}
+    return ProgressBar(total=1.0, completed=share, width=width, **colours)
+
+
+def _row(bar: RenderableType, text: str, style: str = "") -> RenderableType:
+    from rich.table import Table  # noqa: PLC0415 - as above
+    from rich.text import Text  # noqa: PLC0415 - as above
+
+    row = Table.grid(padding=(0, 1))
+    row.add_column()
+    row.add_column(no_wrap=True, overflow="ellipsis")
+    row.add_row(bar, Text(text, style=style))
+    return row
