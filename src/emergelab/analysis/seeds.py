@@ -1,0 +1,149 @@
+"""Scores over several runs that differ in nothing but their seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from emergelab.analysis import estimate, intervals
+from emergelab.analysis.groups import (
+    CURVE,
+    SCALE,
+    above_zero,
+    conform,
+    credits_of,
+    limits,
+    numbers,
+    with_shots,
+)
+from emergelab.scores.tables import CURVES
+
+FEWEST_SEEDS = 5  # below it an interval over seeds would rest on nothing
+POOLED_SHARE = "wilson_t over seeds and prompts"
+POOLED_MEAN = "student_t over seeds and prompts"
+
+
+def pooled_scores(scores: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
+    """Return one `CURVES` row with seed null for every group of at least five seeds, in no order.
+
+    A value is the mean of the seeds' own values, one vote each: it estimates what a new run would score
+    on new prompts on average. Runs may answer the same prompts, so that prompts vary across, not within,
+    the seeds, and the variance has a part of each (a crossed two-way layout; clusters both ways as in
+    Cameron, Gelbach and Miller 2011, J. Bus. Econ. Stat. 29:238). Quantiles are Student's with seeds - 1
+    degrees of freedom; shares have Wilson's form at the number of trials of that variance. Raises
+    ValueError on two cells of one scale and seed.
+
+    In simulations with 5 and 10 seeds this covers where the alternatives do not: resampling the seeds
+    covers .75 to .88, and resampling the prompts within them as well up to 1.00 where the seeds agree.
+    """
+    runs = _repeated_runs(scores)
+    answers = with_shots(items).join(runs, on="cell", how="inner", validate="m:1")
+    pooled = _description(answers)
+    for part in _measures(answers):
+        pooled = pooled.join(part, on=CURVE, how="left", nulls_equal=True, validate="1:1")
+    pooled = pooled.filter(pl.col("seeds") >= FEWEST_SEEDS)
+    seedless = pl.lit(None, dtype=pl.Int32).alias("seed")
+    return conform(pooled.with_columns(seedless, *_limits(pooled), *_methods()), CURVES)
+
+
+def _repeated_runs(scores: pl.DataFrame) -> pl.DataFrame:
+    """Return the cells that differ from at least four others in their seed alone."""
+    runs = scores.select("cell", *SCALE, "seed", "loss").unique().filter(pl.col("seed").is_not_null())
+    twice = runs.filter(pl.struct(*SCALE, "seed").is_duplicated())["cell"].sort().to_list()
+    if twice:
+        raise ValueError(f"Cells of one scale must differ in their seed. These do not: {twice}.")
+    return runs.filter(pl.len().over(SCALE) >= FEWEST_SEEDS)
+
+
+def _description(answers: pl.DataFrame) -> pl.DataFrame:
+    whole = answers.filter(pl.col("step") == 0)
+    chance = pl.col("chance").cast(pl.Float64).mean()
+    by_seed = whole.group_by(*CURVE, "seed").agg(chance, pl.col("loss").first())
+    return by_seed.group_by(CURVE).agg(pl.col("chance").mean(), pl.col("loss").mean())
+
+
+def _measures(answers: pl.DataFrame) -> list[pl.DataFrame]:
+    whole = answers.filter(pl.col("step") == 0)
+    steps = credits_of(answers, (*CURVE, "seed", "prompt"))
+    correct = _crossed(whole.with_columns(value=pl.col("correct").cast(pl.Float64)))
+    nats = _crossed(whole.with_columns(value=pl.col("nats").cast(pl.Float64)))
+    step = _crossed(steps.rename({"credit": "value"}))
+    most = steps.group_by(CURVE).agg(pl.col("printed").max())
+    return [
+        correct.rename({"value": "accuracy"}),
+        nats.select(*CURVE, nats="value", nats_variance="variance", nats_seeds="seeds"),
+        step.select(
+            *CURVE,
+            step_accuracy="value",
+            step_variance="variance",
+            step_seeds="seeds",
+            step_prompts="prompts",
+            step_n="n",
+        ),
+        most,
+    ]
+
+
+def _crossed(answers: pl.DataFrame) -> pl.DataFrame:
+    """Return by curve the mean over seeds of the mean `value`, its variance, and the counts.
+
+    The seeds' means vary with the seeds and with single answers; what a prompt does to all seeds alike is
+    not in it. That is how far the deviations of one prompt add up over the seeds, less what they would
+    add up to if independent; the factor S / (S - 1) makes it unbiased.
+    """
+    present = answers.filter(pl.col("value").is_not_null())
+    by_seed = present.group_by(*CURVE, "seed").agg(pl.col("value").mean(), n=pl.len())
+    means = by_seed.group_by(CURVE).agg(
+        pl.col("value").mean(),
+        pl.col("n").sum(),
+        seeds=pl.len(),
+        between=pl.col("value").var(ddof=1) / pl.len(),
+    )
+    frame = means.join(_shared_by_prompt(present), on=CURVE, nulls_equal=True, validate="1:1")
+    seeds, prompts = pl.col("seeds"), pl.col("prompts")
+    common = pl.col("excess").clip(0.0) * (prompts / (prompts - 1)) * (seeds / (seeds - 1))
+    return frame.with_columns(variance=pl.col("between") + common).drop("between", "excess")
+
+
+def _shared_by_prompt(present: pl.DataFrame) -> pl.DataFrame:
+    own = [*CURVE, "seed"]
+    weight = pl.col("value").count().over(own) * pl.col("seed").n_unique().over(CURVE)
+    deviation = (pl.col("value") - pl.col("value").mean().over(own)) / weight
+    by_prompt = (
+        present.with_columns(deviation=deviation)
+        .group_by(*CURVE, "prompt")
+        .agg(together=pl.col("deviation").sum() ** 2, alone=(pl.col("deviation") ** 2).sum())
+    )
+    return by_prompt.group_by(CURVE).agg(
+        prompts=pl.len(), excess=(pl.col("together") - pl.col("alone")).sum()
+    )
+
+
+def _limits(pooled: pl.DataFrame) -> list[pl.Series]:
+    nats, variance, seeds = numbers(pooled, "nats", "nats_variance", "nats_seeds")
+    share = numbers(pooled, "accuracy", "variance", "seeds", "prompts", "n")
+    steps = numbers(pooled, "step_accuracy", "step_variance", "step_seeds", "step_prompts", "step_n")
+    steps[-1] *= numbers(pooled, "printed")[0]
+    return [
+        *limits("accuracy", _share_interval(*share)),
+        *limits("step_accuracy", _share_interval(*steps)),
+        *limits("nats", above_zero(intervals.student(nats, variance, seeds - 1))),
+    ]
+
+
+def _share_interval(
+    share: np.ndarray, variance: np.ndarray, seeds: np.ndarray, prompts: np.ndarray, most: np.ndarray
+) -> intervals.Interval:
+    trials = intervals.effective_trials(share, variance, (prompts, most))
+    return intervals.wilson(share, trials, intervals.student_quantile(seeds - 1))
+
+
+def _methods() -> list[pl.Expr]:
+    nats = (
+        pl.when(pl.col("nats").is_null())
+        .then(pl.lit(estimate.NO_VALUES))
+        .when(pl.col("nats").is_infinite())
+        .then(pl.lit(estimate.INFINITE))
+        .otherwise(pl.lit(POOLED_MEAN))
+    )
+    return [pl.lit(POOLED_SHARE).alias("accuracy_method"), nats.alias("nats_method")]
