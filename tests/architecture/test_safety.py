@@ -10,15 +10,9 @@ SOURCE = Path(__file__).parents[2] / "src/emergelab"
 MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 BUILTINS = {"eval", "exec", "compile", "__import__"}
 CALLS = {
-    "torch.load",
-    "torch.save",
-    "torch.jit.load",
-    "yaml.load",
-    "yaml.unsafe_load",
-    "builtins.eval",
-    "os.system",
+    *("torch.load", "torch.save", "torch.jit.load", "yaml.load", "yaml.unsafe_load", "os.system"),
+    *("numpy.random.seed", "numpy.random.default_rng", "torch.manual_seed", "random.seed"),
 }
-CALLS |= {"numpy.random.seed", "numpy.random.default_rng", "torch.manual_seed", "random.seed"}
 KEYWORDS = {"allow_pickle", "shell"}
 
 
