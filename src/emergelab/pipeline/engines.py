@@ -69,7 +69,8 @@ class Inline:
         def send(message: Message) -> None:
             self._said.append((slot, message))
 
-        send(execute(task, send, Interruption()))
+        # What the step prints is for the one who debugs it: no log.
+        send(execute(task, send, Interruption(), lambda _: contextlib.nullcontext()))
 
     def wait(self, seconds: float) -> Sequence[tuple[int, Message]]:  # noqa: ARG002 - nothing to wait for
         """Return what has been said."""
@@ -180,20 +181,19 @@ class _Worker:
 
     def read(self) -> list[Message]:
         """Return the messages that have come in whole."""
-        try:
+        with contextlib.suppress(BlockingIOError):
             self._unread += os.read(self.output, _READ_BYTES)
-        except BlockingIOError:
-            return []
         *lines, self._unread = self._unread.split(b"\n")
         messages = [decode(line) for line in lines]
         self.busy = self.busy and not any(_is_last(message) for message in messages)
         return messages
 
     def last_words(self) -> list[Message]:
-        messages: list[Message] = []
-        while heard := self.read():
-            messages.extend(heard)
-        return messages
+        """Return what a dead worker had said and nobody has read."""
+        with contextlib.suppress(BlockingIOError):
+            while heard := os.read(self.output, _READ_BYTES):
+                self._unread += heard
+        return self.read()
 
     def end(self) -> str:
         """Say how the process ended; end what it has started."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import signal
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -51,11 +53,19 @@ class Interruption:
             os._exit(_ENDED_BY_REQUEST)
 
 
-def execute(task: Task, send: Callable[[Message], None], interruption: Interruption) -> Message:
-    """Make the artifact of `task` and return how that ended; `send` takes progress and notes."""
+def execute(
+    task: Task,
+    send: Callable[[Message], None],
+    interruption: Interruption,
+    capture: Callable[[Path], AbstractContextManager[None]],
+) -> Message:
+    """Make the artifact of `task` and return how that ended.
+
+    `send` takes progress and notes; `capture(log)` is entered while the step has its lock.
+    """
     store = Store(Path(task.root))
     try:
-        with store.lock(task.identity):
+        with store.lock(task.identity), capture(store.log(task.identity)):
             return _make(store, task, _Reports(send, interruption))
     except LockedError as error:
         return Busy(str(error))
@@ -64,7 +74,7 @@ def execute(task: Task, send: Callable[[Message], None], interruption: Interrupt
     except UserError as error:
         return Failed(str(error), mistake=True, stops_run=isinstance(error, StorageError))
     except Exception as error:  # noqa: BLE001 - whatever a step raises is reported, never lost
-        return _failure(error, store.root)
+        return _failure(error, store.root, store.log(task.identity))
     finally:
         interruption.patient = True
 
@@ -84,16 +94,22 @@ def _make(store: Store, task: Task, reports: _Reports) -> Message:
     context = StepContext(scratch, reports.progress, reports.note)
     resolve(task.identity.function)(task.identity.spec, inputs, out, context)
     reports.interruption.patient = True
+    if reports.interrupted:
+        # The function caught the interruption and returned: what it wrote is not the whole result.
+        raise StepInterrupted
     store.adopt(task.identity, out)
     return Done(made=True)
 
 
-def _failure(error: Exception, root: Path) -> Failed:
+def _failure(error: Exception, root: Path, log: Path) -> Failed:
     problem = full_disk_problem(error, root)
     if problem is not None:
         return Failed(problem, mistake=True, stops_run=True)
     summary = "".join(traceback.format_exception_only(error)).strip()
-    return Failed(summary, "".join(traceback.format_exception(error)))
+    text = "".join(traceback.format_exception(error))
+    with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:
+        file.write(text)
+    return Failed(summary, text)
 
 
 class _Reports:
@@ -101,6 +117,7 @@ class _Reports:
 
     def __init__(self, send: Callable[[Message], None], interruption: Interruption) -> None:
         self.interruption = interruption
+        self.interrupted = False
         self._send = send
         self._next_at = 0.0
         self._noted: set[str] = set()
@@ -112,6 +129,7 @@ class _Reports:
             self._next_at = now + _SECONDS_BETWEEN_PROGRESS
             self._send(Progress(float(done), float(total)))
         if self.interruption.asked:
+            self.interrupted = True
             raise StepInterrupted
 
     def note(self, text: str) -> None:

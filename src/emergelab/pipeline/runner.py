@@ -13,7 +13,6 @@ from emergelab.errors import DamagedArtifactError, UserError
 from emergelab.pipeline import events, messages
 from emergelab.pipeline.engines import Engine, Inline, Processes
 from emergelab.pipeline.events import Event, Reporter
-from emergelab.pipeline.files import storage_errors
 from emergelab.pipeline.forecast import Forecast
 from emergelab.pipeline.graph import State
 from emergelab.pipeline.locks import LockedError
@@ -131,6 +130,8 @@ class _Drive:
         self.failed: dict[Step, messages.Failed] = {}
         self.deaths: Counter[Step] = Counter()
         self.notes: set[str] = set()
+        self.waited: set[Step] = set()
+        self.next_tick = 0.0
         self.closed = False
 
     def run(self, stops: Stops) -> Outcome:
@@ -185,6 +186,9 @@ class _Drive:
                 self._start(slot, step)
 
     def _start(self, slot: int, step: Step) -> None:
+        if step in self.waited and self.store.holder(step) is not None:
+            self.queue.postpone(step, time.monotonic() + _SECONDS_UNTIL_ASKING_AGAIN)
+            return
         self.running[slot] = (step, time.monotonic())
         self.forecast.start(step, time.monotonic())
         self._tell(events.Started(step, slot))
@@ -237,6 +241,7 @@ class _Drive:
     def _wait_for(self, slot: int, step: Step, holder: str) -> None:
         self.forecast.drop(step)
         self.queue.postpone(step, time.monotonic() + _SECONDS_UNTIL_ASKING_AGAIN)
+        self.waited.add(step)
         self._tell(events.Waiting(step, slot, holder))
 
     def _mourn(self, slot: int, step: Step, reason: str) -> None:
@@ -269,12 +274,16 @@ class _Drive:
 
     def _set_aside(self, step: Step, problem: DamagedArtifactError) -> None:
         # A locked one is being remade by another run, and this one will find it.
-        with storage_errors(self.store.root), contextlib.suppress(LockedError), self.store.lock(step):
+        with contextlib.suppress(LockedError), self.store.lock(step):
             if self.store.damage(step) is not None:
                 self._tell(events.Damaged(step, str(problem), self.store.set_aside(step)))
 
     def _tick(self) -> None:
-        left = self.forecast.seconds_left(time.monotonic())
+        now = time.monotonic()
+        if now < self.next_tick:
+            return
+        self.next_tick = now + _TICK_SECONDS
+        left = self.forecast.seconds_left(now)
         self._tell(events.Ticked(self._finished_count(), len(self._counted()), self.forecast.share(), left))
 
     def _end(self, *, interrupted: bool) -> None:

@@ -21,7 +21,9 @@ class Stops:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._add) for number in _SIGNALS}
+            # What is ignored already stays so: `nohup` ignores SIGHUP, a shell's `&` may ignore SIGINT.
+            heeded = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._add) for number in heeded}
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -17,6 +17,7 @@ import contextlib
 import shutil
 from collections.abc import Generator
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Protocol
 
 from emergelab.errors import ArtifactError, DamagedArtifactError
@@ -95,21 +96,35 @@ class Store:
         with storage_errors(self.root):
             for folder in (self._locks, self._work, self.root / "logs"):
                 folder.mkdir(parents=True, exist_ok=True)
-            for folder in self._work.iterdir():
-                self._clear_leftovers(folder)
+            # A folder that is there already need not be writable: try.
+            with TemporaryFile(dir=self._work):
+                pass
+            for leftover in (*self._work.iterdir(), *self._locks.iterdir()):
+                self._clear(leftover.name)
 
     @contextlib.contextmanager
     def lock(self, step: Keyed) -> Generator[None]:
         """Be the only process that makes, or sets aside, this artifact. Raises LockedError."""
-        with exclusive(self._locks / step.key):
+        with contextlib.ExitStack() as stack:
+            with storage_errors(self.root):
+                stack.enter_context(exclusive(self._locks / step.key))
             yield
+
+    def holder(self, step: Keyed) -> str | None:
+        """Return who is making this artifact just now; None where nobody is."""
+        try:
+            with self.lock(step):
+                return None
+        except LockedError as error:
+            return str(error)
 
     def workplace(self, step: Keyed) -> tuple[Path, Path]:
         """Return the folders `out`, emptied, and `scratch`, as it was left, under the step's lock."""
         out, scratch = self._work / step.key / "out", self._work / step.key / "scratch"
-        shutil.rmtree(out, ignore_errors=True)
-        out.mkdir(parents=True)
-        scratch.mkdir(exist_ok=True)
+        with storage_errors(self.root):
+            shutil.rmtree(out, ignore_errors=True)
+            out.mkdir(parents=True)
+            scratch.mkdir(exist_ok=True)
         return out, scratch
 
     def adopt(self, identity: Identity, folder: Path) -> Path:
@@ -122,11 +137,11 @@ class Store:
         if manifest.exists():
             message = f"A step may not write a file named {manifests.NAME}: {identity.function}"
             raise ValueError(message)
-        manifest.write_text(manifests.describe(identity, folder), encoding="utf-8")
-        for name in manifests.file_names(folder):
-            (folder / name).chmod((folder / name).stat().st_mode & ~0o222)
-        sync_tree(folder)
-        self._put(identity, folder)
+        with storage_errors(self.root):
+            manifest.write_text(manifests.describe(identity, folder), encoding="utf-8")
+            _forbid_writing(folder)
+            sync_tree(folder)
+            self._put(identity, folder)
         shutil.rmtree(self._work / identity.key, ignore_errors=True)
         return self.path(identity)
 
@@ -136,8 +151,9 @@ class Store:
         for number in numbers:
             place = self.root / f"{step.key}.damaged{number}"
             if not place.exists():
-                self.path(step).rename(place)
-                sync_folder(self.root)
+                with storage_errors(self.root):
+                    self.path(step).rename(place)
+                    sync_folder(self.root)
                 return place
         message = (
             f"{self.path(step)} was damaged {len(numbers)} times. Look into the disk, remove the copies."
@@ -161,11 +177,16 @@ class Store:
         folder.rename(self.path(identity))
         sync_folder(self.root)
 
-    def _clear_leftovers(self, work: Path) -> None:
-        """Remove what is of no use any more, unless a living process holds its lock."""
-        useless = work if (self.root / work.name / manifests.NAME).exists() else work / "out"
-        with contextlib.suppress(LockedError), exclusive(self._locks / work.name):
-            shutil.rmtree(useless, ignore_errors=True)
+    def _clear(self, key: str) -> None:
+        """Remove what dead makers of `key` left, but for the scratch of an unfinished step."""
+        with contextlib.suppress(LockedError), exclusive(self._locks / key):
+            finished = (self.root / key / manifests.NAME).exists()
+            shutil.rmtree(self._work / key if finished else self._work / key / "out", ignore_errors=True)
+
+
+def _forbid_writing(folder: Path) -> None:
+    for name in manifests.file_names(folder):
+        (folder / name).chmod((folder / name).stat().st_mode & ~0o222)
 
 
 def _read_manifest(folder: Path) -> Manifest:

@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import cast
 
 from emergelab.pipeline.execute import Interruption, execute
-from emergelab.pipeline.files import storage_problem
-from emergelab.pipeline.messages import Failed, Message, Task, encode
-from emergelab.pipeline.store import Store
+from emergelab.pipeline.files import storage_errors
+from emergelab.pipeline.messages import Message, Task, encode
 
 _PR_SET_PDEATHSIG = 1
 _ORPHANED = 70
@@ -60,27 +59,16 @@ def main() -> None:
     inbox, send = _Inbox(), _sender(protocol)
     while line := inbox.next():
         inbox.working = True
-        send(_serve(Task.decode(line), send, interruption))
+        send(execute(Task.decode(line), send, interruption, _printing_to))
         inbox.working = False
-
-
-def _serve(task: Task, send: Callable[[Message], None], interruption: Interruption) -> Message:
-    log = Store(Path(task.root)).log(task.identity)
-    try:
-        with _printing_to(log):
-            message = execute(task, send, interruption)
-            if isinstance(message, Failed) and message.traceback is not None:
-                os.write(2, message.traceback.encode())
-            return message
-    except OSError as error:
-        return Failed(storage_problem(error, log) or repr(error), mistake=True, stops_run=True)
 
 
 @contextlib.contextmanager
 def _printing_to(log: Path) -> Generator[None]:
     """Send all that is printed, by Python or by C, to the file `log`; leave no empty file."""
     before = os.dup(2)
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    with storage_errors(log):
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
     _point_output_at(descriptor)
     try:
         yield

@@ -1,0 +1,130 @@
+"""The live view of a run in a terminal. Imports Rich; `progress.reporter_for` imports this when needed."""
+
+from __future__ import annotations
+
+import time
+from typing import Self, TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from emergelab.pipeline import events
+from emergelab.pipeline.events import Event
+from emergelab.pipeline.progress import duration, overall, sentence
+
+_TEXT_WIDTH = 48
+_LEAST_BAR, _GREATEST_BAR = 10, 40
+
+
+class Terminal:
+    """One bar for the whole run and a line for each worker; what needs attention scrolls past above."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live: Live | None = None
+        self._overall = events.Ticked(0, 0, 0.0, None)
+        self._lines: dict[int, _Line] = {}
+
+    @classmethod
+    def on(cls, stream: TextIO) -> Self:
+        """Return a view that draws on `stream`."""
+        return cls(Console(file=stream))
+
+    def report(self, event: Event) -> None:
+        """Bring the view up to date with `event`."""
+        match event:
+            case events.Planned():
+                self._open(event)
+            case events.Started(step, slot):
+                self._lines[slot] = _Line(step.name)
+            case events.Progressed(_, slot, done, total):
+                self._lines[slot].share = done / total if total else 1.0
+            case events.Ticked():
+                self._overall = event
+                self._refresh()
+            case events.Ended():
+                self._close(event)
+            case _:
+                self._mention(event)
+
+    def _open(self, event: events.Planned) -> None:
+        self._say(event)
+        self._live = Live(console=self._console, auto_refresh=False, transient=True, redirect_stderr=False)
+        self._live.start()
+
+    def _mention(self, event: Event) -> None:
+        if isinstance(
+            event, events.Finished | events.Waiting | events.Retried | events.Failed | events.Stopped
+        ):
+            self._lines.pop(event.slot, None)
+        # The bar shows what is finished; only what needs attention gets words.
+        if not isinstance(event, events.Finished | events.Skipped | events.Waiting):
+            self._say(event)
+
+    def _say(self, event: Event) -> None:
+        line = sentence(event)
+        if line is not None:
+            self._console.print(line, style=_style(event), markup=False, highlight=False)
+
+    def _refresh(self) -> None:
+        if self._live is not None:
+            self._live.update(self._view(), refresh=True)
+
+    def _close(self, event: events.Ended) -> None:
+        if self._live is not None:
+            self._live.stop()
+        self._say(event)
+
+    def _view(self) -> RenderableType:
+        width = max(_LEAST_BAR, min(_GREATEST_BAR, self._console.width - _TEXT_WIDTH))
+        bar = _row(_bar(self._overall.share, width), overall(self._overall), style="bold")
+        lines = [self._lines[slot].row(width) for slot in sorted(self._lines)]
+        return Group(bar, *lines)
+
+
+class _Line:
+    """What one worker is doing. `share` is None as long as the step has not told."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.share: float | None = None
+        self._since = time.monotonic()
+
+    def row(self, width: int) -> RenderableType:
+        told = "" if self.share is None else f"{self.share:.0%}"
+        text = f"{told:>4}  {self.name}, {duration(time.monotonic() - self._since)}"
+        return _row(_bar(self.share or 0.0, width), text)
+
+
+def _style(event: Event) -> str:
+    match event:
+        case events.Failed():
+            return "red"
+        case events.Damaged() | events.Retried() | events.Stopping():
+            return "yellow"
+        case events.Ended() if event.finished == event.total:
+            return "green"
+        case _:
+            return "dim"
+
+
+def _bar(share: float, width: int) -> RenderableType:
+    return ProgressBar(
+        total=1.0,
+        completed=share,
+        width=width,
+        style="grey37",
+        complete_style="cyan",
+        finished_style="cyan",
+    )
+
+
+def _row(bar: RenderableType, text: str, style: str = "") -> RenderableType:
+    row = Table.grid(padding=(0, 1))
+    row.add_column()
+    row.add_column(no_wrap=True, overflow="ellipsis")
+    row.add_row(bar, Text(text, style=style))
+    return row
