@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float32, Int32, UInt16
 
 
+@runtime_checkable
 class Predictor(Protocol):
     """Gives the law of the next token after every prefix. Log-probabilities are in nats."""
 
@@ -28,6 +29,7 @@ class Predictor(Protocol):
         ...
 
 
+@runtime_checkable
 class Branches(Protocol):
     """Prefixes already read, ready to be continued in several ways without being read again."""
 
