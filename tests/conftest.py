@@ -37,7 +37,7 @@ def _check_signatures() -> None:
     if early:
         raise RuntimeError(f"Imported before the tests could check their signatures: {', '.join(early)}.")
     checked = [name for name in names if name.rpartition(".")[2] not in UNCHECKED]
-    install_import_hook(checked, "beartype.beartype")
+    install_import_hook(checked, "signatures.check")
 
 
 _check_signatures()

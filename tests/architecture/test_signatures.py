@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
 
+from emergelab.evaluate.shots import next_token_law
 from emergelab.rng import stream
 from emergelab.scores.prompts import PromptSet
 
@@ -47,3 +48,8 @@ def test_a_wrong_array_in_a_dataclass_is_refused(changes: dict[str, object]):
 def test_a_wrong_argument_of_a_function_is_refused():
     with pytest.raises(TypeCheckError):
         stream("0")  # pyright: ignore[reportArgumentType]
+
+
+def test_an_object_without_a_protocols_members_is_refused():
+    with pytest.raises(TypeCheckError):
+        next_token_law(object(), np.zeros((1, 2), np.uint16))  # pyright: ignore[reportArgumentType]

@@ -19,7 +19,7 @@ def folder(tmp_path: Path) -> Path:
     for name in ("__main__.py", "one.py", "ratios.py"):
         shutil.copy(BENCHMARKS / name, folder)
     (folder / "good.py").write_text(
-        "import os\n\ndef main():\n    print('chatter')\n    return {'threads': os.environ['OMP_NUM_THREADS']}\n"
+        "import os\n\ndef main():\n    print('talk')\n    return {'threads': os.environ['OMP_NUM_THREADS']}\n"
     )
     (folder / "bad.py").write_text("def main():\n    return 1 / 0\n")
     (folder / "helper.py").write_text("def help():\n    return {}\n")
