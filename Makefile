@@ -26,7 +26,8 @@ help: ## List the targets
 
 demo: $(BIN)/.installed ## Run the study `quickstart` and print where its report is (STUDY=, RUN=)
 	@$(BIN)/emergelab run $(STUDY) --out $(RUN)
-	@echo "Report: $(abspath $(RUN))/report/index.html"
+	@report=$$(find "$(abspath $(RUN))" -name '*.html' | sort | head -n 1); \
+	  test -n "$$report" && echo "Report: $$report" || { echo "There is no page below $(RUN)." >&2; exit 1; }
 
 report: $(BIN)/.installed ## Make the report of a run again (RUN=runs/quickstart)
 	@$(BIN)/emergelab report $(RUN)
