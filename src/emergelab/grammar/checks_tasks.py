@@ -212,7 +212,7 @@ def _check_steps(task: TaskSyntax, steps: tuple[Item, ...]) -> Iterator[Problem]
 
 
 def answer(items: tuple[Item, ...]) -> _Answer:
-    """Return what the items print last that depends on the row, in a form to compare; None if nothing does."""
+    """Return, in a form to compare, what of the items is printed last and depends on the row; or None."""
     for item in reversed(items):
         if isinstance(item, Print):
             return render_term(item.term)
