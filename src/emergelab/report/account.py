@@ -1,0 +1,189 @@
+"""What the page says around its figures: what was run, the summary table, documents, sources, methods."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from emergelab.report import facts, words
+from emergelab.report.content import ReportInput
+from emergelab.report.series import TRAINED, Prepared
+
+_ROLES = {
+    "start": "marks the document’s start",
+    "argument": "is given",
+    "intermediate": "is a printed step",
+    "answer": "is to be predicted",
+    "separator": "ends a row or statement",
+    "other": "anything else",
+}
+_MOST_TOKENS = 160
+
+
+def account(content: ReportInput, prepared: Prepared) -> dict[str, Any]:
+    """Return the page's variables, figures and verdict apart."""
+    return {
+        "title": content.title,
+        "lead": _lead(content, prepared),
+        "fine": _fine(prepared),
+        "summary": summary(prepared),
+        "ran": ran(content, prepared),
+        "notes": list(content.run.get("notes", ())),
+        "samples": [_document(document) for document in content.samples],
+        "roles": _roles(content.samples),
+        "sources": _sources(content),
+        "versions": list(content.run.get("versions", {}).items()),
+        "method": method(prepared),
+    }
+
+
+def summary(prepared: Prepared) -> dict[str, Any]:
+    """Return the final cells as a table: a row for each kind of task, a column for each series."""
+    rows = facts.final_rows(prepared)
+    series = [name for name in prepared.series if name in set(rows["series"])]
+    return {
+        "at": facts.shots_words(rows),
+        "series": series,
+        "rows": [_summary_row(str(key[0]), part, series) for key, part in rows.group_by("panel", maintain_order=True)],
+    }
+
+
+def ran(content: ReportInput, prepared: Prepared) -> list[tuple[str, str]]:
+    """Return (name, value) of what was trained and scored, as far as it is known."""
+    trained = prepared.answers.filter(TRAINED)
+    entries = [
+        ("Grammar", content.run.get("grammar_name", "")),
+        ("Models", words.listing(prepared.sizes)),
+        ("Parameters", words.listing(_counts(trained["params"]))),
+        ("Training tokens at which models were read", words.listing(_counts(trained["train_tokens"]))),
+        ("Seeds", _seeds(content.scores)),
+        ("Cells of the grid", str(content.scores.filter(TRAINED)["cell"].n_unique())),
+        ("Answers scored", words.count(content.items.filter(pl.col("step") == 0).height)),
+        ("Overlap of training with what was held out", _overlap(content)),
+        ("Time", _times(content)),
+        ("Machine", ", ".join(f"{name} {value}" for name, value in content.run.get("machine", {}).items())),
+        ("Finished", content.run.get("finished", "")),
+    ]
+    return [(name, value) for name, value in entries if value]
+
+
+def method(prepared: Prepared) -> list[tuple[str, str]]:
+    """Return (question, answer) on how to read the page and how its numbers came about."""
+    sizes = prepared.answers["n"].drop_nulls()
+    span = f"{sizes.min()} to {sizes.max()}" if sizes.len() else "an unknown number of"
+    return [
+        ("Answer", "All of a row behind its argument. It is right when every one of its tokens is the likeliest of the whole vocabulary."),
+        ("Examples", "Rows that stand before the query in the same prompt. “At 10 examples” scores the eleventh row."),
+        ("Fresh argument", "The query’s argument stood in no example, so that its answer cannot be copied. Headlines count these alone."),
+        ("Nats", "−ln of the probability that the model gives to the right answer, summed over the answer’s tokens, averaged over answers. 0 is certainty; a guess at chance costs −ln(chance)."),
+        ("Chance", "The mean chance of a guess that knows the kind of function and strikes off what the prompt rules out; it can rise with the examples."),
+        ("Held out", "A composition whose function table no derivation in training has, in any form. “Seen” ones may occur there."),
+        ("Clearly above chance", "The whole 95 % interval lies above chance. Of many such comparisons, about one in forty comes out so by luck alone."),
+        ("Intervals of accuracy", f"{_methods(prepared, 'accuracy_method')}. A number rests on {span} scored answers; tables and tooltips give each n."),
+        ("Intervals of nats", f"{_methods(prepared, 'nats_method')}."),
+        ("Seeds", _seed_words(prepared)),
+        ("Printed minus silent", "Newcombe’s interval, made of the two forms’ own as if their prompts were independent."),
+        ("Missing", "A dash. It never stands for zero."),
+    ]
+
+
+def _lead(content: ReportInput, prepared: Prepared) -> str:
+    cells = content.scores.filter(TRAINED)["cell"].n_unique()
+    grammar = content.run.get("grammar_name", "")
+    return (
+        f"When does in-context learning emerge? {words.plural(len(prepared.sizes), 'model size')}, "
+        f"{words.plural(cells, 'cell')} of a grid over training tokens, trained and scored in this run"
+        + (f" on documents of the grammar “{grammar}”." if grammar else ".")
+    )
+
+
+def _fine(prepared: Prepared) -> str:
+    seeds = prepared.answers["seed"].drop_nulls().n_unique()
+    base = "Brackets hold 95 % intervals. Queries with fresh arguments only, teacher-forced."
+    if prepared.answers["seed"].null_count():
+        return base
+    return f"{base} {words.plural(seeds, 'seed')} of training: another seed may emerge earlier, later or not at all."
+
+
+def _summary_row(panel: str, part: pl.DataFrame, series: list[str]) -> dict[str, Any]:
+    task, _, detail = panel.partition("\n")
+    chance = part["chance"].mean()
+    by_series = [part.filter(pl.col("series") == name) for name in series]
+    return {
+        "task": task,
+        "detail": detail,
+        "chance": "–" if chance is None else words.share(float(str(chance))),
+        "cells": [
+            {
+                "accuracy": facts.reading(rows),
+                "nats": f"{facts.reading(rows, 'nats')} nats" if rows.height else "",
+                "above": facts.above_chance(rows),
+            }
+            for rows in by_series
+        ],
+    }
+
+
+def _counts(column: pl.Series) -> list[str]:
+    return [words.count(value) for value in column.drop_nulls().unique().sort()]
+
+
+def _seeds(scores: pl.DataFrame) -> str:
+    seeds = scores["seed"].drop_nulls().unique().sort().to_list()
+    return words.listing([str(seed) for seed in seeds])
+
+
+def _overlap(content: ReportInput) -> str:
+    proof = content.run.get("overlap", {})
+    if "overlap" not in proof:
+        return ""
+    held, trained = proof.get("held_out_tables"), proof.get("training_tables")
+    compared = f", of {held} held-out and {trained} training function tables" if held is not None else ""
+    return f"{proof['overlap']}{compared}"
+
+
+def _times(content: ReportInput) -> str:
+    times = content.run.get("times", {})
+    if not times:
+        return ""
+    parts = ", ".join(f"{name} {words.duration(seconds)}" for name, seconds in times.items())
+    return f"{words.duration(sum(times.values()))} ({parts})"
+
+
+def _methods(prepared: Prepared, column: str) -> str:
+    return words.listing(prepared.answers[column].drop_nulls().unique().sort().to_list()) or "Not recorded"
+
+
+def _seed_words(prepared: Prepared) -> str:
+    if prepared.answers["seed"].null_count():
+        return "Estimates are over seeds, prompts within a seed belonging together."
+    return "Intervals are over prompts and hold for the trained models as they are; below five seeds nothing is said of other seeds, and each seed is drawn."
+
+
+def _document(document: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+    shown = [{"text": text, "role": role, "mark": _mark(role)} for text, role in document[:_MOST_TOKENS]]
+    rest = len(document) - _MOST_TOKENS
+    return [*shown, {"text": f"… {rest} more", "role": "left out", "mark": "separator"}] if rest > 0 else shown
+
+
+def _mark(role: str) -> str:
+    return role if role in _ROLES else "other"
+
+
+def _roles(documents: Sequence[Sequence[tuple[str, str]]]) -> list[dict[str, str]]:
+    used = {_mark(role) for document in documents for _, role in document}
+    return [{"name": name, "mark": name, "meaning": text} for name, text in _ROLES.items() if name in used]
+
+
+def _sources(content: ReportInput) -> list[dict[str, Any]]:
+    run = content.run
+    resolved = json.dumps(run["study"], indent=2, ensure_ascii=False, default=str) if "study" in run else ""
+    named = [
+        ("Grammar", run.get("grammar_text", ""), True),
+        ("Study, as written", run.get("study_text", ""), True),
+        ("Study, every default filled in", resolved, False),
+    ]
+    return [{"name": name, "text": text, "open": is_open} for name, text, is_open in named if text]

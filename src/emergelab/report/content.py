@@ -1,0 +1,77 @@
+"""What a report is made of: the tables that a study left behind, and a record of what was run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+import polars as pl
+
+from emergelab.errors import ArtifactError
+from emergelab.scores.tables import CURVES, ITEMS, SCORES
+
+LOSSES = pl.Schema(
+    {
+        "run": pl.String,
+        "layers": pl.Int32,
+        "width": pl.Int32,
+        "seed": pl.Int32,
+        "tokens": pl.Int64,
+        "loss": pl.Float64,  # nats per token
+    }
+)
+
+
+class Overlap(TypedDict, total=False):
+    """The proof that nothing held out was trained on; the numbers count function tables."""
+
+    held_out_tables: int
+    training_tables: int
+    overlap: int
+
+
+class RunRecord(TypedDict, total=False):
+    """What was run. Every entry may be left out; the page then says nothing of it."""
+
+    study_text: str
+    study: Mapping[str, object]  # resolved: every default filled in
+    grammar_name: str
+    grammar_text: str
+    versions: Mapping[str, str]
+    machine: Mapping[str, str]
+    times: Mapping[str, float]  # seconds by stage
+    finished: str
+    overlap: Overlap
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportInput:
+    """Everything that a report shows. `samples` holds documents as (token text, role) pairs.
+
+    `items`, `scores` and `curves` have the schemas of `scores.tables`, `losses` the one above. Raises
+    `ArtifactError` where a table lacks a column.
+    """
+
+    title: str
+    items: pl.DataFrame
+    scores: pl.DataFrame
+    curves: pl.DataFrame
+    losses: pl.DataFrame
+    samples: Sequence[Sequence[tuple[str, str]]]
+    run: RunRecord
+
+    def __post_init__(self) -> None:
+        tables = {"items": ITEMS, "scores": SCORES, "curves": CURVES, "losses": LOSSES}
+        for name, schema in tables.items():
+            _require_columns(name, getattr(self, name), schema)
+
+
+def _require_columns(name: str, table: pl.DataFrame, schema: pl.Schema) -> None:
+    missing = [column for column in schema if column not in table.columns]
+    if missing:
+        raise ArtifactError(
+            f"The table '{name}' has no column {', '.join(missing)}. A report needs every column of the schema. "
+            "Run the study again to make the table anew."
+        )

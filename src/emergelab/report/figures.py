@@ -1,0 +1,100 @@
+"""The figures of a report, in reading order: information, drawing and words of each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import vl_convert
+
+from emergelab.report import captions, charts, information, theme
+from emergelab.report.information import Information
+from emergelab.report.series import Prepared
+
+# Altair 6 writes Vega-Lite 6; the page's script and the exported files must read that version.
+VEGA_LITE = "6.4"
+_PNG_SCALE = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One figure: its data, its words and its Vega-Lite specification, colours as CSS variables.
+
+    `specification` is None where there is nothing to draw; `information.absent` says why.
+    """
+
+    information: Information
+    caption: str
+    specification: Mapping[str, Any] | None
+
+    @property
+    def name(self) -> str:
+        """The stem of its files."""
+        return self.information.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kind:
+    inform: Callable[[Prepared], Information]
+    draw: Callable[[Information, Prepared], Any]
+    explain: Callable[[Information, Prepared], str]
+
+
+_KINDS = (
+    _Kind(inform=information.shot_curves, draw=charts.draw_shot_curves, explain=captions.shot_curves),
+    _Kind(
+        inform=information.emergence_over_tokens,
+        draw=charts.draw_emergence_over_tokens,
+        explain=captions.emergence_over_tokens,
+    ),
+    _Kind(
+        inform=information.emergence_over_size,
+        draw=charts.draw_emergence_over_size,
+        explain=captions.emergence_over_size,
+    ),
+    _Kind(inform=information.printed_gain, draw=charts.draw_printed_gain, explain=captions.printed_gain),
+    _Kind(inform=information.grid, draw=charts.draw_grid, explain=captions.grid),
+    _Kind(inform=information.training_loss, draw=charts.draw_training_loss, explain=captions.training_loss),
+    _Kind(inform=information.free_generation, draw=charts.draw_free_generation, explain=captions.free_generation),
+    _Kind(
+        inform=information.fresh_and_repeated,
+        draw=charts.draw_fresh_and_repeated,
+        explain=captions.fresh_and_repeated,
+    ),
+)
+
+
+def figures(prepared: Prepared) -> list[Figure]:
+    """Return every figure that the study's tables allow, and for the others the reason why not."""
+    return [_figure(kind, prepared) for kind in _KINDS]
+
+
+def svg(figure: Figure, colours: Mapping[str, str]) -> str:
+    """Return the figure as SVG text in the given colours, with its title."""
+    return vl_convert.vegalite_to_svg(_exported(figure, colours), vl_version=VEGA_LITE)
+
+
+def png(figure: Figure, colours: Mapping[str, str]) -> bytes:
+    """Return the figure as PNG at twice its size in the given colours, with its title."""
+    return vl_convert.vegalite_to_png(_exported(figure, colours), vl_version=VEGA_LITE, scale=_PNG_SCALE)
+
+
+def _figure(kind: _Kind, prepared: Prepared) -> Figure:
+    info = kind.inform(prepared)
+    if info.absent is not None:
+        return Figure(information=info, caption="", specification=None)
+    caption = kind.explain(info, prepared)
+    specification = json.loads(kind.draw(info, prepared).to_json(validate=False, indent=None))
+    return Figure(
+        information=info,
+        caption=caption,
+        specification={**specification, "config": theme.config(), "description": f"{info.title}. {caption}"},
+    )
+
+
+def _exported(figure: Figure, colours: Mapping[str, str]) -> dict[str, Any]:
+    specification = theme.resolve(dict(figure.specification or {}), colours)
+    specification["config"] |= {"background": colours["card"], "padding": 16, "font": "Liberation Sans, Arial, sans-serif"}
+    return {**specification, "title": {"text": figure.information.title, "fontSize": 15}}

@@ -1,0 +1,287 @@
+"""Synthetic tables in the shape of a real study's, for the tests of the report alone: nothing is measured here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+
+from emergelab.report.content import ReportInput
+from emergelab.scores.tables import CURVES, ITEMS, SCORES
+
+OBJECTS = 12
+PARAMS_PER_LAYER = 49_280
+FUNCTIONS = """world {
+  objects  12
+  family f 12 permutations
+}
+hold out 0.25 of f * f
+rule Document  = Statement* stop 0.1
+rule Statement = 0.9: each x ~ objects, stop 0.08 { x Value(x) ";" }
+               | 0.1: some x ~ objects { x Value(x) "." }
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """What the synthetic study varies."""
+
+    layers: tuple[int | None, ...] = (1, 2, 4)
+    tokens: tuple[int, ...] = (1_500_000, 3_000_000, 4_500_000, 6_000_000)
+    seeds: tuple[int, ...] = (0,)
+    shots: int = 10
+    prompts: int = 128
+    panels: tuple[tuple[str, str, str], ...] = (
+        ("single", "direct", "seen"),
+        ("pair", "direct", "seen"),
+        ("pair", "direct", "held_out"),
+        ("pair", "steps", "seen"),
+        ("pair", "steps", "held_out"),
+    )
+    chance: bool = True
+
+
+def chance_at(shots: int) -> float:
+    """Return the mean of 1/(objects not yet shown) after `shots` draws with replacement, roughly."""
+    seen = OBJECTS * (1 - (1 - 1 / OBJECTS) ** shots)
+    return 1 / (OBJECTS - seen)
+
+
+def learned(layers: int | None, progress: float, panel: tuple[str, str, str]) -> float:
+    """Return the share of the way from chance to certainty that a model has gone at the end of its prompt."""
+    _, form, split = panel
+    if (layers or 1) < 4:
+        return 0.02
+    ceiling = {
+        ("direct", "seen"): 0.99,
+        ("steps", "seen"): 0.97,
+        ("steps", "held_out"): 0.92,
+    }.get((form, split), 0.0)
+    if form == "direct" and panel[0] != "single":
+        ceiling = 0.0
+    start = 0.62 if form == "direct" else 0.8
+    return ceiling / (1 + np.exp(-28 * (progress - start)))
+
+
+def accuracy_at(
+    design: Design, layers: int | None, tokens: int, panel: tuple[str, str, str], shots: int
+) -> float:
+    """Return the true accuracy of the synthetic model."""
+    progress = tokens / max(6_000_000, *design.tokens)
+    gain = 1 - np.exp(-0.9 * shots)
+    base = chance_at(shots) if panel[1] == "direct" and panel[0] == "single" else 0.09 + 0.002 * shots
+    return float(base + (1 - base) * learned(layers, progress, panel) * gain)
+
+
+def items_of(design: Design, rng: np.random.Generator) -> pl.DataFrame:
+    """Return the item table: one row for each answer and printed step."""
+    frames = [
+        _items(design, cell, panel, decoding, argument, shots, rng)
+        for cell in cells_of(design)
+        for panel in design.panels
+        for decoding in ("teacher_forced", "free")
+        for argument in ("fresh", "repeated")
+        for shots in range(design.shots + 1)
+        if not (argument == "repeated" and shots == 0)
+    ]
+    return pl.concat(frames)
+
+
+def cells_of(design: Design) -> list[tuple[str, int | None, int, int]]:
+    """Return (cell, layers, tokens, seed) of every cell."""
+    return [
+        (f"l{layers}-s{seed}-t{tokens}", layers, tokens, seed)
+        for layers in design.layers
+        for seed in design.seeds
+        for tokens in design.tokens
+    ]
+
+
+def _items(design, cell, panel, decoding, argument, shots, rng) -> pl.DataFrame:  # noqa: PLR0913, PLR0917
+    name, layers, tokens, seed = cell
+    truth = accuracy_at(design, layers, tokens, panel, shots)
+    if argument == "repeated":
+        truth += (1 - truth) * (0.5 if (layers or 1) >= 4 else 0.15)
+    truth = min(0.999, max(0.001, truth + 0.01 * np.sin(7 * seed)))
+    share = (1 - np.exp(-shots / 12)) if argument == "repeated" else np.exp(-shots / 12)
+    n = max(8, int(design.prompts * share))
+    right = rng.random(n) < truth
+    nats = np.where(right, rng.gamma(2, -np.log(truth) / 2 + 0.01, n), rng.gamma(6, 0.5, n))
+    parts = [(0, right)]
+    if panel[1] == "steps":
+        first = right | (rng.random(n) < 0.5)
+        final = right | (rng.random(n) < (0.6 if decoding == "teacher_forced" else 0.1))
+        parts += [(1, first), (2, final & (right | ~first))]
+    return pl.concat(
+        [
+            pl.DataFrame(
+                {
+                    "cell": [name] * n,
+                    "predictor": ["model"] * n,
+                    "task": [panel[0]] * n,
+                    "form": [panel[1]] * n,
+                    "split": [panel[2]] * n,
+                    "decoding": [decoding] * n,
+                    "prompt": np.arange(n),
+                    "shot": [shots] * n,
+                    "step": [step] * n,
+                    "argument": [argument] * n,
+                    "correct": correct,
+                    "nats": nats if decoding == "teacher_forced" else [None] * n,
+                    "chance": [chance_at(shots) if design.chance else None] * n,
+                },
+                schema=ITEMS,
+            )
+            for step, correct in parts
+        ]
+    )
+
+
+def _wilson(mean: pl.Expr, n: pl.Expr, sign: int) -> pl.Expr:
+    z = 1.96
+    return (mean + z * z / (2 * n) + sign * z * ((mean * (1 - mean) / n + z * z / (4 * n * n)) ** 0.5)) / (
+        1 + z * z / n
+    )
+
+
+def scores_of(design: Design, items: pl.DataFrame) -> pl.DataFrame:
+    """Aggregate the items by cell, as an evaluation would."""
+    keys = [
+        "cell",
+        "predictor",
+        "task",
+        "form",
+        "split",
+        "decoding",
+        "argument",
+        pl.col("shot").alias("shots"),
+    ]
+    whole = (
+        items.filter(pl.col("step") == 0)
+        .group_by(keys, maintain_order=True)
+        .agg(
+            n=pl.len().cast(pl.Int32),
+            accuracy=pl.col("correct").mean(),
+            chance=pl.col("chance").mean().cast(pl.Float64),
+            nats=pl.col("nats").mean().cast(pl.Float64),
+            spread=pl.col("nats").std().cast(pl.Float64),
+        )
+    )
+    steps = items.filter(pl.col("step") > 0).group_by(keys).agg(step_accuracy=pl.col("correct").mean())
+    names = ["cell", "predictor", "task", "form", "split", "decoding", "argument", "shots"]
+    half = 1.96 * pl.col("spread") / pl.col("n") ** 0.5
+    cells = pl.DataFrame(
+        [
+            {
+                "cell": cell,
+                "layers": layers,
+                "width": 64 if layers else None,
+                "params": (layers or 1) * PARAMS_PER_LAYER + 1_792,
+                "train_tokens": tokens,
+                "unique_documents": None,
+                "flops": 6.0 * (layers or 1) * PARAMS_PER_LAYER * tokens,
+                "seed": seed,
+                "loss": 2.2 - 0.12 * (layers or 1) * tokens / 6e6,
+            }
+            for cell, layers, tokens, seed in cells_of(design)
+        ],
+        infer_schema_length=None,
+    )
+    frame = (
+        whole.join(steps, on=names, how="left", maintain_order="left")
+        .join(cells, on="cell", maintain_order="left")
+        .with_columns(
+            accuracy_lo=_wilson(pl.col("accuracy"), pl.col("n"), -1),
+            accuracy_hi=_wilson(pl.col("accuracy"), pl.col("n"), 1),
+            step_accuracy_lo=_wilson(pl.col("step_accuracy"), pl.col("n"), -1),
+            step_accuracy_hi=_wilson(pl.col("step_accuracy"), pl.col("n"), 1),
+            nats_lo=pl.col("nats") - half,
+            nats_hi=pl.col("nats") + half,
+            accuracy_method=pl.lit("Wilson score over prompts"),
+            nats_method=pl.lit("Student t over prompts"),
+        )
+    )
+    return frame.select([pl.col(name).cast(kind) for name, kind in SCORES.items()])
+
+
+def curves_of(design: Design, scores: pl.DataFrame) -> pl.DataFrame:
+    """Return the scores over seeds: each seed and, from five seeds, all of them."""
+    seeds = scores.with_columns(seeds=pl.lit(1))
+    if len(design.seeds) >= 5:
+        seeds = pl.concat([seeds, _over_seeds(scores)], how="diagonal_relaxed")
+    return seeds.select([pl.col(name).cast(kind) for name, kind in CURVES.items()])
+
+
+def _over_seeds(scores: pl.DataFrame) -> pl.DataFrame:
+    keys = ["predictor", "task", "form", "split", "decoding", "argument", "shots"]
+    keys += ["layers", "width", "params", "train_tokens", "unique_documents", "flops"]
+    half = {
+        name: 2.8 * pl.col(name).std() / pl.len() ** 0.5 for name in ("accuracy", "nats", "step_accuracy")
+    }
+    return scores.group_by(keys, maintain_order=True).agg(
+        pl.len().cast(pl.Int32).alias("seeds"),
+        pl.col("n").sum().cast(pl.Int64),
+        pl.col("chance", "accuracy", "nats", "step_accuracy", "loss").mean(),
+        *[(pl.col(name).mean() - half[name]).alias(f"{name}_lo") for name in half],
+        *[(pl.col(name).mean() + half[name]).alias(f"{name}_hi") for name in half],
+        pl.lit("Student t over seeds").alias("accuracy_method"),
+        pl.lit("Student t over seeds").alias("nats_method"),
+    )
+
+
+def losses_of(design: Design) -> pl.DataFrame:
+    """Return a training loss for every run, in nats per token."""
+    rows = []
+    for layers in design.layers:
+        for seed in design.seeds:
+            rng = np.random.default_rng(100 * (layers or 1) + seed)
+            for tokens in np.linspace(50_000, max(design.tokens), 120).astype(int):
+                drop = 0.35 / (1 + np.exp(-(tokens - 3.6e6) / 3e5)) if (layers or 1) >= 4 else 0
+                loss = 1.75 + 0.9 * np.exp(-tokens / 4e5) - drop + 0.01 * rng.normal()
+                rows.append((f"l{layers}-s{seed}", layers, 64, seed, int(tokens), float(loss)))
+    return pl.DataFrame(
+        rows,
+        schema={"run": pl.String, "layers": pl.Int32, "width": pl.Int32, "seed": pl.Int32}
+        | {"tokens": pl.Int64, "loss": pl.Float64},
+        orient="row",
+    )
+
+
+def samples() -> list[list[tuple[str, str]]]:
+    """Return three documents with the role of every token."""
+    silent = [("o3", "argument"), ("o7", "answer"), (";", "separator")]
+    printed = [("o1", "argument"), ("o9", "intermediate"), ("o2", "answer"), (";", "separator")]
+    return [
+        [("<s>", "start"), *silent * 5],
+        [("<s>", "start"), *printed * 6, ("x", "other")],
+        [("<s>", "start")],
+    ]
+
+
+def report_input(design: Design | None = None, **changes: object) -> ReportInput:
+    """Return everything that a report is made of."""
+    design = design or Design()
+    items = items_of(design, np.random.default_rng(7))
+    scores = scores_of(design, items)
+    content = ReportInput(
+        title="quickstart",
+        items=items,
+        scores=scores,
+        curves=curves_of(design, scores),
+        losses=losses_of(design),
+        samples=samples(),
+        run={
+            "study_text": 'grammar = "functions"\nkey = 0\n\n[model]\nwidth = 64\nlayers = [1, 2, 4]\n',
+            "study": {"grammar": "functions", "key": 0, "model": {"width": 64, "layers": [1, 2, 4]}},
+            "grammar_name": "functions",
+            "grammar_text": FUNCTIONS,
+            "versions": {"emergelab": "0.1.0", "python": "3.12.4", "torch": "2.13.0", "polars": "2.1.0"},
+            "machine": {"system": "Linux", "processor": "x86-64", "cores": "2", "device": "cpu"},
+            "times": {"corpus and prompts": 1.9, "training": 186.4, "evaluation": 22.8},
+            "finished": "2026-11-21 14:40 UTC",
+            "overlap": {"held_out_tables": 36, "training_tables": 120, "overlap": 0},
+            "notes": ["Training ran eagerly: no C++ compiler was found."],
+        },
+    )
+    return replace(content, **changes)
