@@ -94,18 +94,25 @@ def paired_difference(a: np.ndarray, b: np.ndarray, clusters: np.ndarray | None 
     Pairs of one cluster (a seed, a document) may depend on each other, clusters may not; without
     `clusters` every pair is its own. `n` counts clusters. Raises ValueError on unequal lengths.
     """
-    difference = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
+    if a.shape != b.shape:
+        raise ValueError(f"Pairs need as many values on either side. Got {a.shape} and {b.shape}.")
+    difference = np.asarray(a - b, dtype=np.float64)
     labels = np.arange(difference.size) if clusters is None else np.asarray(clusters)
     if labels.shape != difference.shape:
         raise ValueError(f"Every pair needs a cluster. Got {labels.shape} for {difference.shape} pairs.")
     present = ~np.isnan(difference)
     _, cluster = np.unique(labels[present], return_inverse=True)
-    sums = np.bincount(cluster, weights=difference[present])
+    sums = np.bincount(cluster, weights=difference[present]).astype(np.float64)  # of none it has integers
     return ratio(sums, np.bincount(cluster).astype(np.float64))
 
 
 def paired_share_gain(gained: int, lost: int, n: int) -> Estimate:
-    """Return (gained - lost) / n of `n` pairs of right-or-wrong answers, see `intervals.paired_shares`."""
+    """Return (gained - lost) / n of `n` pairs of right-or-wrong answers, see `intervals.paired_shares`.
+
+    Raises ValueError unless the gained and the lost pairs are among the `n`.
+    """
+    if min(gained, lost) < 0 or gained + lost > n:
+        raise ValueError(f"Gained and lost pairs must be among all pairs. Got {gained} and {lost} of {n}.")
     if n == 0:
         return _missing(NO_VALUES)
     limits = intervals.paired_shares(*(np.array([x]) for x in (gained, lost, n)))

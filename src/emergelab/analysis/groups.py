@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import polars as pl
 
@@ -27,7 +30,7 @@ def credits_of(items: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
     return steps.agg(credit=pl.col("correct").cast(pl.Float64).mean(), printed=pl.col("correct").count())
 
 
-def conform(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
+def conform(frame: pl.DataFrame, schema: Mapping[str, Any]) -> pl.DataFrame:
     """Return the columns of `schema`, in its order and types."""
     return frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
 

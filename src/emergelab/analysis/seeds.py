@@ -68,7 +68,7 @@ def _measures(answers: pl.DataFrame) -> list[pl.DataFrame]:
     correct = _crossed(whole.with_columns(value=pl.col("correct").cast(pl.Float64)))
     nats = _crossed(whole.with_columns(value=pl.col("nats").cast(pl.Float64)))
     step = _crossed(steps.rename({"credit": "value"}))
-    most = steps.group_by(CURVE).agg(pl.col("printed").max())
+    printed = steps.group_by(CURVE).agg(step_n=pl.col("printed").sum())
     return [
         correct.rename({"value": "accuracy"}),
         nats.select(*CURVE, nats="value", nats_variance="variance", nats_seeds="seeds"),
@@ -78,9 +78,8 @@ def _measures(answers: pl.DataFrame) -> list[pl.DataFrame]:
             step_variance="variance",
             step_seeds="seeds",
             step_prompts="prompts",
-            step_n="n",
         ),
-        most,
+        printed,
     ]
 
 
@@ -123,7 +122,6 @@ def _limits(pooled: pl.DataFrame) -> list[pl.Series]:
     nats, variance, seeds = numbers(pooled, "nats", "nats_variance", "nats_seeds")
     share = numbers(pooled, "accuracy", "variance", "seeds", "prompts", "n")
     steps = numbers(pooled, "step_accuracy", "step_variance", "step_seeds", "step_prompts", "step_n")
-    steps[-1] *= numbers(pooled, "printed")[0]
     return [
         *limits("accuracy", _share_interval(*share)),
         *limits("step_accuracy", _share_interval(*steps)),

@@ -1,0 +1,100 @@
+"""Do 95 % intervals hold the truth 95 times in 100? By exact sums where they exist, else by simulation.
+
+A simulated share of R intervals has a standard error of sqrt(.95 * .05 / R), .005 at R = 2000; the limits
+below leave four of them.
+"""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from emergelab.analysis import intervals
+from emergelab.rng import stream
+
+SIMULATIONS = 2000
+
+
+def covered(interval: tuple[np.ndarray, np.ndarray], truth: float) -> np.ndarray:
+    return (interval[0] <= truth) & (truth <= interval[1])
+
+
+def mean_coverage(values: np.ndarray, truth: float) -> dict[str, float]:
+    n = values.shape[1]
+    moments = (values.mean(1), values.std(1, ddof=1), stats.skew(values, axis=1))
+    skewed = intervals.skewed_mean(*moments, np.full(len(values), n))
+    plain = intervals.student(moments[0], moments[1] ** 2 / n, np.full(len(values), n - 1))
+    return {"skewed": covered(skewed, truth).mean(), "plain": covered(plain, truth).mean()}
+
+
+def test_wilson_covers_exactly_computed():
+    """Sum the binomial law over the outcomes whose interval holds the share, over many shares."""
+    for n in (30, 100, 500):
+        outcomes = np.arange(n + 1)
+        interval = intervals.wilson(outcomes / n, np.full(n + 1, n))
+        shares = np.linspace(0.02, 0.98, 97)
+        coverage = [stats.binom.pmf(outcomes, n, p) @ covered(interval, p) for p in shares]
+        assert np.mean(coverage) == pytest.approx(0.95, abs=0.008)
+        assert min(coverage) > 0.84  # its known dips, near 0 and 1
+
+
+@pytest.mark.parametrize(("more", "less"), [(0.1, 0.1), (0.3, 0.05), (0.5, 0.0), (0.02, 0.02)])
+@pytest.mark.parametrize("n", [20, 60])
+def test_paired_shares_cover_exactly_computed(more: float, less: float, n: int):
+    gained, lost = np.meshgrid(np.arange(n + 1), np.arange(n + 1), indexing="ij")
+    possible = gained + lost <= n
+    gained, lost = gained[possible], lost[possible]
+    counts = np.stack([gained, lost, n - gained - lost], axis=1)
+    law = stats.multinomial.pmf(counts, n, [more, less, 1 - more - less])
+    coverage = law @ covered(intervals.paired_shares(gained, lost, np.full(len(gained), n)), more - less)
+    assert 0.93 < coverage <= 1
+
+
+@pytest.mark.parametrize(("n", "least"), [(30, 0.925), (100, 0.93), (500, 0.93)])
+def test_the_skewed_mean_covers_exponential_nats(n: int, least: float):
+    values = stream(0, "coverage", "exponential", n).generator().exponential(size=(SIMULATIONS, n))
+    assert least < mean_coverage(values, 1.0)["skewed"] < 0.975
+
+
+def test_the_skewed_mean_covers_where_students_does_not():
+    """One answer in twenty costs much, the others nearly nothing: nats of a model that has learned."""
+    generator = stream(0, "coverage", "rare").generator()
+    shape = (SIMULATIONS, 100)
+    dear = generator.random(shape) < 0.05
+    values = np.where(dear, 0.7 + generator.exponential(4.0, shape), generator.exponential(0.01, shape))
+    coverage = mean_coverage(values, 0.05 * 4.7 + 0.95 * 0.01)
+    assert coverage["plain"] < 0.85
+    assert coverage["skewed"] > 0.91
+
+
+@pytest.mark.parametrize("later", [(0.95, 0.1), (0.5, 0.5), (0.1, 0.1)])
+@pytest.mark.parametrize("n", [30, 500])
+def test_the_share_of_right_steps_is_covered_whether_or_not_steps_hang_together(
+    later: tuple[float, float], n: int
+):
+    generator = stream(0, "coverage", "steps", n).generator()
+    first = generator.random((SIMULATIONS, n)) < 0.5
+    second = generator.random((SIMULATIONS, n)) < np.where(first, *later)
+    credit = (first.astype(float) + second) / 2
+    share, trials = credit.mean(1), np.full(SIMULATIONS, n)
+    trials = intervals.effective_trials(share, credit.var(1) / n, (trials, 2 * trials))
+    coverage = covered(intervals.wilson(share, trials), 0.25 + np.mean(later) / 2).mean()
+    assert 0.93 < coverage < 0.975
+
+
+def test_documents_as_clusters_cover_and_tokens_as_clusters_do_not():
+    from emergelab.analysis.estimate import ratio  # noqa: PLC0415
+
+    generator = stream(0, "coverage", "documents").generator()
+    held = {"documents": 0, "tokens": 0}
+    for _ in range(400):
+        tokens = generator.integers(5, 40, size=60)
+        level = generator.gamma(4, 0.25, size=60)  # what the tokens of one document share
+        losses = np.repeat(level, tokens) + generator.normal(0, 0.1, tokens.sum())
+        nats = np.add.reduceat(losses, np.r_[0, tokens.cumsum()[:-1]])
+        for name, found in (
+            ("documents", ratio(nats, tokens.astype(float))),
+            ("tokens", ratio(losses, np.ones(losses.size))),
+        ):
+            held[name] += found.lo <= 1.0 <= found.hi
+    assert held["documents"] / 400 > 0.90
+    assert held["tokens"] / 400 < 0.6
