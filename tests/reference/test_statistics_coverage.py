@@ -5,11 +5,15 @@ below leave four of them.
 """
 
 import numpy as np
+import polars as pl
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from emergelab.analysis import intervals
+from emergelab.analysis.aggregate import CELLS, curves_from_scores, scores_from_items
+from emergelab.analysis.estimate import ratio
 from emergelab.rng import stream
+from emergelab.scores.tables import ITEMS
 
 SIMULATIONS = 2000
 
@@ -82,8 +86,6 @@ def test_the_share_of_right_steps_is_covered_whether_or_not_steps_hang_together(
 
 
 def test_documents_as_clusters_cover_and_tokens_as_clusters_do_not():
-    from emergelab.analysis.estimate import ratio  # noqa: PLC0415
-
     generator = stream(0, "coverage", "documents").generator()
     held = {"documents": 0, "tokens": 0}
     for _ in range(400):
@@ -98,3 +100,52 @@ def test_documents_as_clusters_cover_and_tokens_as_clusters_do_not():
             held[name] += found.lo <= 1.0 <= found.hi
     assert held["documents"] / 400 > 0.90
     assert held["tokens"] / 400 < 0.6
+
+
+SEEDS, PROMPTS, STUDIES = 5, 40, 400
+
+
+def pooled(chance_of_right: np.ndarray, nats: np.ndarray) -> pl.DataFrame:
+    """Return the pooled rows of many studies at once, [studies, seeds, prompts], each under a task's name."""
+    studies, seeds, prompts = nats.shape
+    study, seed, prompt = (index.ravel() for index in np.indices(nats.shape))
+    right = stream(0, "coverage", "right").generator().random(nats.shape) < chance_of_right
+    frame = pl.DataFrame({"task": study, "seed": seed, "prompt": prompt, "nats": nats.ravel()})
+    frame = frame.with_columns(
+        pl.Series("correct", right.ravel()),
+        *(pl.lit(name).alias(name) for name in ("predictor", "form", "split", "decoding", "argument")),
+        cell=pl.format("run{}", "seed"),
+        shot=pl.lit(1),
+        step=pl.lit(0),
+        chance=pl.lit(0.1),
+    )
+    items = frame.select(pl.col(name).cast(kind) for name, kind in ITEMS.items())
+    cells = pl.DataFrame(
+        [{"cell": f"run{seed}", "layers": 1, "seed": seed} for seed in range(seeds)], schema=CELLS
+    )
+    curves = curves_from_scores(scores_from_items(items, cells), items).filter(pl.col("seed").is_null())
+    assert (len(curves), curves["n"][0]) == (studies, seeds * prompts)
+    return curves
+
+
+@pytest.mark.parametrize("seeds_differ", [0.0, 0.3, 1.5])
+@pytest.mark.parametrize("prompts_differ", [0.0, 1.0])
+def test_pooled_intervals_cover_new_runs_and_new_prompts(seeds_differ: float, prompts_differ: float):
+    """Log-odds and nats are sums of what the run is, what the prompt is (to all runs) and chance."""
+    generator = stream(0, "coverage", "pooled").generator()
+    run = seeds_differ * generator.normal(size=(STUDIES, SEEDS, 1))
+    prompt = prompts_differ * generator.normal(size=(STUDIES, 1, PROMPTS))
+    nats = 10 + run + prompt + generator.normal(size=(STUDIES, SEEDS, PROMPTS))
+    curves = pooled(special.expit(1 + run + prompt), nats)
+    spread = np.hypot(seeds_differ, prompts_differ)
+    truth = special.expit(1 + spread * generator.normal(size=400_000)).mean()
+    for name, value in (("accuracy", truth), ("nats", 10.0)):
+        limits = (curves[f"{name}_lo"].to_numpy(), curves[f"{name}_hi"].to_numpy())
+        assert covered(limits, value).mean() > 0.93, name
+        # Covering by mere width is no art: Student's quantile of 4 is 1.42 times the normal one.
+        assert np.median(limits[1] - limits[0]) < 1.5 * width_needed(curves[name].to_numpy())
+
+
+def width_needed(estimates: np.ndarray) -> float:
+    """Return the width that would cover 95 % with the estimate's variance known."""
+    return 2 * 1.96 * float(estimates.std())
