@@ -17,7 +17,7 @@ from emergelab.pipeline.forecast import Forecast
 from emergelab.pipeline.graph import State
 from emergelab.pipeline.locks import LockedError
 from emergelab.pipeline.step import Step, StepFailedError
-from emergelab.pipeline.stops import Stops
+from emergelab.pipeline.stops import Stops, counted_stops
 from emergelab.pipeline.store import Store
 from emergelab.pipeline.survey import Survey, plan
 
@@ -50,7 +50,7 @@ def run(
     """
     if workers == 0:
         return drive(targets, store, Inline(), reporter, contextlib.nullcontext(Stops()))
-    return drive(targets, store, Processes(workers, threads), reporter, Stops())
+    return drive(targets, store, Processes(workers, threads), reporter, counted_stops())
 
 
 def drive(

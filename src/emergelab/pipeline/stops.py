@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Generator
 from types import FrameType
-from typing import Self, TypeAlias
 
-_Handler: TypeAlias = Callable[[int, FrameType | None], object] | int | None
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stops:
-    """Counts the signals that ask to end, while it is entered. Elsewhere than in the main thread, none."""
+    """How often the run was asked to end."""
 
     def __init__(self) -> None:
         self.count = 0
-        self._before: dict[signal.Signals, _Handler] = {}
 
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            # What is ignored already stays so: `nohup` ignores SIGHUP, a shell's `&` may ignore SIGINT.
-            heeded = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-            self._before = {number: signal.signal(number, self._add) for number in heeded}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before.clear()
-
-    def _add(self, _number: int, _frame: FrameType | None) -> None:
+    def add(self, _number: int, _frame: FrameType | None) -> None:
+        """Count one more request; a signal handler."""
         self.count += 1
+
+
+@contextlib.contextmanager
+def counted_stops() -> Generator[Stops]:
+    """Count the signals that ask to end while the body runs; elsewhere than in the main thread, none.
+
+    What is ignored already stays so: `nohup` ignores SIGHUP, a shell's `&` may ignore SIGINT.
+    """
+    stops = Stops()
+    main = threading.current_thread() is threading.main_thread()
+    heeded = [number for number in _SIGNALS if main and signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stops.add) for number in heeded}
+    try:
+        yield stops
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Self, TextIO
+from typing import IO, cast
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -13,9 +13,19 @@ from rich.text import Text
 
 from emergelab.pipeline import events
 from emergelab.pipeline.events import Event
-from emergelab.pipeline.progress import duration, overall, sentence
+from emergelab.pipeline.step import Step
+from emergelab.pipeline.wording import Stream, duration, overall, sentence
 
 _TEXT_WIDTH = 48
+# After one of these a worker is free again.
+_LEAVING = (
+    events.Finished,
+    events.Skipped,
+    events.Waiting,
+    events.Retried,
+    events.Failed,
+    events.Stopped,
+)
 _LEAST_BAR, _GREATEST_BAR = 10, 40
 
 
@@ -29,9 +39,9 @@ class Terminal:
         self._lines: dict[int, _Line] = {}
 
     @classmethod
-    def on(cls, stream: TextIO) -> Self:
+    def on(cls, stream: Stream) -> Terminal:
         """Return a view that draws on `stream`."""
-        return cls(Console(file=stream))
+        return cls(Console(file=cast("IO[str]", stream)))
 
     def report(self, event: Event) -> None:
         """Bring the view up to date with `event`."""
@@ -39,7 +49,7 @@ class Terminal:
             case events.Planned():
                 self._open(event)
             case events.Started(step, slot):
-                self._lines[slot] = _Line(step.name)
+                self._lines[slot] = _Line(step)
             case events.Progressed(_, slot, done, total):
                 self._lines[slot].share = done / total if total else 1.0
             case events.Ticked():
@@ -52,14 +62,19 @@ class Terminal:
 
     def _open(self, event: events.Planned) -> None:
         self._say(event)
-        self._live = Live(console=self._console, auto_refresh=False, transient=True, redirect_stderr=False)
+        # Nothing is redirected: what a command prints on stdout may be piped elsewhere.
+        self._live = Live(
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
         self._live.start()
 
     def _mention(self, event: Event) -> None:
-        if isinstance(
-            event, events.Finished | events.Waiting | events.Retried | events.Failed | events.Stopped
-        ):
-            self._lines.pop(event.slot, None)
+        if isinstance(event, _LEAVING):
+            self._lines = {slot: line for slot, line in self._lines.items() if line.step != event.step}
         # The bar shows what is finished; only what needs attention gets words.
         if not isinstance(event, events.Finished | events.Skipped | events.Waiting):
             self._say(event)
@@ -88,14 +103,14 @@ class Terminal:
 class _Line:
     """What one worker is doing. `share` is None as long as the step has not told."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, step: Step) -> None:
+        self.step = step
         self.share: float | None = None
         self._since = time.monotonic()
 
     def row(self, width: int) -> RenderableType:
         told = "" if self.share is None else f"{self.share:.0%}"
-        text = f"{told:>4}  {self.name}, {duration(time.monotonic() - self._since)}"
+        text = f"{told:>4}  {self.step.name}, {duration(time.monotonic() - self._since)}"
         return _row(_bar(self.share or 0.0, width), text)
 
 
