@@ -1,0 +1,237 @@
+"""From the sites of a language to the arrays that the sampler runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from jaxtyping import UInt16
+
+from emergelab.grammar.language import Language, family_weights
+from emergelab.grammar.lowering import (
+    LoweredBlock,
+    LoweredCall,
+    LoweredIf,
+    LoweredItem,
+    LoweredPrint,
+    LoweredRepeat,
+    LoweredTerm,
+    LoweredTerminal,
+)
+from emergelab.grammar.sites import Site, SiteProduction, Sites
+from emergelab.grammar.syntax import Law
+from emergelab.kernels import sampling as k
+
+_LAWS = {"stop": k.STOP, "power": k.POWER, "all": k.ALL, "uniform": k.BETWEEN}
+_KINDS = {"permutation": k.PERMUTATION, "map": k.MAP, "predicate": k.PREDICATE}
+
+_Tables: TypeAlias = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A grammar as arrays, in the layout that `kernels.sampling` describes."""
+
+    whole: np.ndarray
+    weights: np.ndarray
+    allowed: np.ndarray
+    tables: UInt16[np.ndarray, "functions objects"]
+
+
+def compile_sites(sites: Sites) -> Program:
+    """Return the sampler's program for the language and law of `sites`."""
+    return _Compiler(sites).program()
+
+
+def walker_tables(probabilities: np.ndarray) -> _Tables:
+    """Return (cut float64[n], alias int32[n]) of Walker's alias method, built by Vose's algorithm (1991).
+
+    Drawing i uniformly and then i with probability cut[i], else alias[i], has the given probabilities.
+    """
+    n = len(probabilities)
+    cut = probabilities / probabilities.sum() * n
+    alias = np.arange(n, dtype=np.int32)
+    small = [i for i in range(n) if cut[i] < 1.0]
+    large = [i for i in range(n) if cut[i] >= 1.0]
+    while small and large:
+        low, high = small.pop(), large[-1]
+        alias[low] = high
+        cut[high] -= 1.0 - cut[low]
+        if cut[high] < 1.0:
+            small.append(large.pop())
+    for rest in small + large:
+        cut[rest] = 1.0
+    return cut, alias
+
+
+class _Compiler:
+    """Collects the arrays of a program, production by production."""
+
+    def __init__(self, sites: Sites) -> None:
+        self._sites = sites
+        self._language = sites.language
+        self._code: list[int] = []
+        self._laws: list[tuple[float, ...]] = []
+        self._object_laws: list[_Tables] = []
+        self._call_sites: list[np.ndarray] = []
+        self._call_sites_size = 0
+        self._allowed: list[np.ndarray] = []
+        self._allowed_size = 0
+        self._productions: list[tuple[float, ...]] = []  # code, locals, draw, draws, allowed
+        self._draws: list[tuple[float, ...]] = []  # first, count, weighted, stride
+        self._production_tables: list[_Tables] = []
+
+    def program(self) -> Program:
+        """Compile all sites."""
+        for site in self._sites.sites:
+            self._site(site)
+        counts = [len(site.productions) for site in self._sites.sites]
+        parts: dict[str, np.ndarray] = {
+            "site_first": np.cumsum([0, *counts[:-1]]),
+            "site_count": np.array(counts),
+            "call_site": _concatenated(self._call_sites),
+            "code": np.array(self._code),
+            **_named("code locals draw draws allowed", "production_", self._productions),
+            **_named("first count weighted stride", "draw_", self._draws),
+            **_named("kind a b", "law_", self._laws),
+            **_named("function kind density", "fresh_", _fresh_functions(self._language)),
+            **_walker_parts("production", self._production_tables),
+            **_walker_parts("function", _function_tables(self._language)),
+            **_walker_parts("object", self._object_laws),
+        }
+        allowed = _concatenated(self._allowed).astype(np.bool_)
+        whole, weights = _packed(parts, self._language.vocabulary.first_object)
+        return Program(whole, weights, allowed, self._language.tables)
+
+    def _site(self, site: Site) -> None:
+        probabilities = np.array([production.probability for production in site.productions])
+        self._production_tables.append(walker_tables(probabilities))
+        for production in site.productions:
+            self._production(production)
+
+    def _production(self, production: SiteProduction) -> None:
+        allowed = -1
+        if production.allowed is not None:
+            allowed = self._allowed_size
+            self._allowed.append(production.allowed)
+            self._allowed_size += len(production.allowed)
+        lowered = production.lowered
+        self._productions.append(
+            (len(self._code), lowered.locals, len(self._draws), len(lowered.draws), allowed)
+        )
+        strides = np.cumprod([1, *production.counts[:0:-1]])[::-1]
+        for draw, stride in zip(lowered.draws, strides, strict=False):
+            functions = self._language.functions(draw.family)
+            weighted = self._language.family(draw.family).power != 0
+            self._draws.append((functions.start, len(functions), weighted, int(stride)))
+        self._items(lowered.items, production)
+        self._code.append(k.RETURN)
+
+    def _items(self, items: tuple[LoweredItem, ...], production: SiteProduction) -> None:
+        for item in items:
+            self._item(item, production)
+
+    def _item(self, item: LoweredItem, production: SiteProduction) -> None:
+        match item:
+            case LoweredTerminal():
+                self._code += [k.TERMINAL, self._language.vocabulary.terminal(item.text)]
+            case LoweredPrint():
+                self._code += [k.PRINT, *_term(item.term)]
+            case LoweredCall():
+                self._code += [k.CALL, *self._call(item, production)]
+            case LoweredRepeat():
+                self._code += [k.REPEAT, self._law(item.law), *self._call(item.call, production)]
+            case LoweredBlock():
+                self._block(item, production)
+            case LoweredIf():
+                self._code += [k.IF, item.slot, *_term(item.term)]
+                self._items(item.then, production)
+                self._code.append(k.ELSE)
+                self._items(item.otherwise, production)
+                self._code.append(k.END_IF)
+
+    def _block(self, item: LoweredBlock, production: SiteProduction) -> None:
+        weights = self._object_law(item.weights)
+        if item.law is None:
+            self._code += [k.SOME, item.local, weights]
+        else:
+            self._code += [k.EACH, item.local, self._law(item.law), weights, int(item.distinct)]
+        self._items(item.body, production)
+        self._code.append(k.END)
+
+    def _call(self, call: LoweredCall, production: SiteProduction) -> list[int]:
+        sites = production.calls[call.number]
+        offset = self._call_sites_size
+        self._call_sites.append(sites)
+        self._call_sites_size += len(sites)
+        arguments = [number for term in call.arguments for number in _term(term)]
+        return [offset, int(len(sites) > 1), len(call.arguments), *arguments]
+
+    def _law(self, law: Law) -> int:
+        numbers = (*law.numbers, 0.0, 0.0)
+        self._laws.append((_LAWS[law.name], numbers[0], numbers[1]))
+        return len(self._laws) - 1
+
+    def _object_law(self, law: Law) -> int:
+        """Return the number of an object law, -1 for the uniform one."""
+        if law.name == "uniform":
+            return -1
+        weights = np.arange(1, self._language.objects + 1, dtype=np.float64) ** -law.numbers[0]
+        self._object_laws.append(walker_tables(weights))
+        return len(self._object_laws) - 1
+
+
+def _term(term: LoweredTerm) -> list[int]:
+    return [term.local, len(term.slots), *term.slots]
+
+
+def _packed(parts: dict[str, np.ndarray], first_object: int) -> tuple[np.ndarray, np.ndarray]:
+    """Lay the parts one after the other behind a header that says where each begins."""
+    header = [
+        *_offsets([len(parts[name]) for name in k.WHOLE_PARTS], k.HEADER),
+        *_offsets([len(parts[name]) for name in k.WEIGHT_PARTS], 0),
+        len(parts["fresh_function"]),
+        first_object,
+    ]
+    whole = np.concatenate([np.array(header), *(parts[name] for name in k.WHOLE_PARTS)])
+    weights = np.concatenate([parts[name] for name in k.WEIGHT_PARTS])
+    if np.abs(whole).max() > np.iinfo(np.int32).max:
+        raise OverflowError("the compiled grammar is too large for 32-bit indices")
+    return whole.astype(np.int32), weights.astype(np.float64)
+
+
+def _offsets(lengths: list[int], first: int) -> list[int]:
+    return [first, *(first + np.cumsum(lengths[:-1])).tolist()]
+
+
+def _named(names: str, prefix: str, rows: list[tuple[float, ...]]) -> dict[str, np.ndarray]:
+    """Return the columns of `rows` under their names, also where there are no rows."""
+    return {
+        prefix + name: np.array([row[column] for row in rows]) for column, name in enumerate(names.split())
+    }
+
+
+def _walker_parts(name: str, tables: list[_Tables]) -> dict[str, np.ndarray]:
+    return {
+        f"{name}_cut": _concatenated([cut for cut, _ in tables]),
+        f"{name}_alias": _concatenated([alias for _, alias in tables]),
+    }
+
+
+def _concatenated(arrays: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate(arrays) if arrays else np.zeros(0, dtype=np.int64)
+
+
+def _function_tables(language: Language) -> list[_Tables]:
+    return [walker_tables(family_weights(family)) for family in language.syntax.world.families]
+
+
+def _fresh_functions(language: Language) -> list[tuple[float, ...]]:
+    """Number the functions that each document draws anew, with kind and density."""
+    return [
+        (number, _KINDS[family.kind], family.density or 0.0)
+        for family in language.syntax.world.families
+        if family.scope == "document"
+        for number in language.functions(family.name)
+    ]

@@ -1,0 +1,713 @@
+"""The sampler: documents of a compiled grammar, each a pure function of (key, number of the document).
+
+A document is made statement by statement in two stages. *Deriving* draws productions and functions and
+leaves a list of resolved operations, in which every term is an object variable with the functions to
+apply; *printing* draws the objects and loop counts and writes the tokens with their labels. A loop's body is
+derived once and printed once for each object, which is what makes it fast and what the theory rests on.
+
+Everything lies in a few plain arrays with named columns, since handing tuples of arrays to a function costs
+more than most of these functions do:
+
+- `whole`, int32[...]: all whole numbers of the program, `weights`, float64[...]: all real ones. The first
+  entries of `whole` say where each part begins (`WHOLE_PARTS`, then `WEIGHT_PARTS`).
+- `frames`, `attributes`, `drawn`: the stack of the machine that derives; `ops`, `skills`, `applied`: the
+  derivation; `tops`: how much of each is in use.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from emergelab.kernels.compiling import kernel
+from emergelab.kernels.random import STATE_WORDS, aliased, below, fill_below, start, unit
+
+# Instructions of a production's code and operations of a derivation.
+TERMINAL, PRINT, CALL, REPEAT, SOME, EACH, IF, ELSE, END_IF, END, RETURN = range(11)
+# Laws of loop counts.
+STOP, POWER, ALL, BETWEEN = range(4)
+# Roles of tokens.
+START_ROLE, ARGUMENT, INTERMEDIATE, ANSWER, SEPARATOR, OTHER = range(6)
+# How functions that are drawn for each document are drawn.
+PERMUTATION, MAP, PREDICATE = range(3)
+# Results of sampling.
+DONE, TOO_DEEP = range(2)
+
+START_TOKEN = 0
+END_TOKEN = 1
+SKILL_FIELDS = 4
+MORE_SKILLS = 0xFFFF
+NO_ROW = -1
+
+# The parts of a program. Indices that point into another part count from that part's beginning.
+WHOLE_PARTS = (
+    "site_first",  # [sites] its first production
+    "site_count",  # [sites] its productions
+    "production_alias",  # [productions] Walker's table within the site
+    "production_code",  # [productions] where its code begins
+    "production_locals",  # [productions] attributes and variables
+    "production_draw",  # [productions] its first draw
+    "production_draws",  # [productions] its draws
+    "production_allowed",  # [productions] where in `allowed` its joint draws begin, -1 where all are
+    "draw_first",  # [draws] first function of the family
+    "draw_count",  # [draws] functions of the family
+    "draw_weighted",  # [draws] 0 where uniform
+    "draw_stride",  # [draws] in the number of the joint draw
+    "function_alias",  # [functions] Walker's table within the family
+    "call_site",  # [...] where calls lead, by joint draw where they depend on it
+    "code",  # [...]
+    "law_kind",  # [laws]
+    "object_alias",  # [object laws * objects]
+    "fresh_function",  # [n] functions drawn for each document
+    "fresh_kind",  # [n]
+)
+WEIGHT_PARTS = ("production_cut", "function_cut", "law_a", "law_b", "object_cut", "fresh_density")
+(
+    _SITE_FIRST, _SITE_COUNT, _PRODUCTION_ALIAS, _PRODUCTION_CODE, _PRODUCTION_LOCALS, _PRODUCTION_DRAW,
+    _PRODUCTION_DRAWS, _PRODUCTION_ALLOWED, _DRAW_FIRST, _DRAW_COUNT, _DRAW_WEIGHTED, _DRAW_STRIDE,
+    _FUNCTION_ALIAS, _CALL_SITE, _CODE, _LAW_KIND, _OBJECT_ALIAS, _FRESH_FUNCTION, _FRESH_KIND,
+    _PRODUCTION_CUT, _FUNCTION_CUT, _LAW_A, _LAW_B, _OBJECT_CUT, _FRESH_DENSITY, _FRESH_COUNT, _FIRST_OBJECT,
+) = range(len(WHOLE_PARTS) + len(WEIGHT_PARTS) + 2)  # fmt: skip
+HEADER = len(WHOLE_PARTS) + len(WEIGHT_PARTS) + 2
+
+# Columns of a frame; -1 in _LEFT: the repetition at the frame's code has not begun.
+_PC, _DRAWN, _LOCAL, _JOINT, _LEFT = range(5)
+# Columns of an attribute or variable.
+_VARIABLE, _CHAIN, _LENGTH = range(3)
+# Columns of an operation. _A: a terminal's token, a print's or choice's variable, a loop's law, an end's
+# opening. _B: a loop's object law, or where a choice goes on. _FLAT: a block without loops or choices inside.
+_KIND, _A, _B, _FIRST, _COUNT, _ROLE, _LEVEL, _BRANCH, _PREDICATE, _DISTINCT, _FLAT = range(11)
+_COLUMNS = 11
+# What is in use: frames, functions drawn, attributes, operations, functions applied, variables, branches,
+# the frame whose repetition counts statements (-1 for none) and the statement.
+_FRAMES_TOP, _DRAWN_TOP, _LOCALS_TOP, _OPS_TOP, _APPLIED_TOP, _VARIABLES_TOP, _BRANCHES_TOP = range(7)
+_REPEATING, _STATEMENT, _TOPS = 7, 8, 9
+# Columns of a running loop.
+_LOOP_OP, _LOOP_TURNS, _LOOP_TURN = range(3)
+
+_FRAMES = 4096
+_LOCALS = 8 * _FRAMES
+_NESTING = 32  # blocks within blocks
+_SLACK = 128  # most that one instruction adds to the stacks
+_MAX_COUNT = float(1 << 40)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def sample_documents(
+    whole, weights, allowed, tables, key, numbers, tokens, lengths, roles, statements, rows, token_skills
+):
+    """Write document `numbers[i]` into row i of `tokens`, cut at its width; return DONE or TOO_DEEP.
+
+    Shapes: allowed bool[...], tables uint16[functions, objects], key uint64[2], numbers int64[documents],
+    tokens uint16[documents, length], lengths int32[documents]. A length counts the start token and, if it is
+    not cut off, the end token; beyond it stand end tokens. The labels are [documents, length], or have no rows
+    when they are not wanted: roles uint8; statements int16, the turn of the outermost repetition from 0; rows
+    int16, the turn of the innermost loop from 0, NO_ROW outside loops; token_skills uint64, the functions
+    that the token needs, each number + 1 in 16 bits, MORE_SKILLS in the last field if there are more.
+    """
+    length = tokens.shape[1]
+    labelled = roles.shape[0] > 0
+    state = np.zeros(STATE_WORDS, np.uint64)
+    size = 4 * length + 2 * _SLACK
+    frames = np.zeros((_FRAMES, 5), np.int64)
+    attributes = np.zeros((_LOCALS, 3), np.int32)
+    drawn = np.zeros(_LOCALS, np.int32)
+    ops = np.zeros((size, _COLUMNS), np.int32)
+    skills = np.zeros(size, np.uint64)
+    applied = np.zeros(_LOCALS, np.int32)
+    tops = np.zeros(_TOPS, np.int64)
+    branches = np.zeros((_NESTING, 2), np.int64)
+    branch_skills = np.zeros(_NESTING, np.uint64)
+    blocks = np.zeros(_NESTING, np.int64)
+    values = np.zeros(size, np.int64)
+    objects_drawn = np.zeros(length + 1, np.int32)
+    order = np.zeros((_NESTING, tables.shape[1]), np.int32)
+    loops = np.zeros((_NESTING, 3), np.int64)
+    own_tables = tables.copy()
+    for i in range(numbers.shape[0]):
+        start(state, key, numbers[i])
+        _draw_fresh_functions(whole, weights, own_tables, state)
+        tokens[i, 0] = START_TOKEN
+        if labelled:
+            roles[i, 0], statements[i, 0], rows[i, 0], token_skills[i, 0] = START_ROLE, 0, NO_ROW, 0
+        position = 1
+        tops[:] = 0
+        tops[_REPEATING] = -1
+        tops[_STATEMENT] = -1
+        _enter(whole, weights, allowed, state, frames, drawn, tops, 0)
+        while position < length and tops[_FRAMES_TOP] > 0:
+            tops[_OPS_TOP] = 0
+            tops[_APPLIED_TOP] = 0
+            tops[_VARIABLES_TOP] = 0
+            tops[_BRANCHES_TOP] = 0
+            outcome = _derive_next(
+                whole, weights, allowed, tables.shape[1], state, frames, attributes, drawn, ops, skills,
+                applied, tops, branches, branch_skills, blocks, length - position,
+            )  # fmt: skip
+            if outcome != DONE:
+                return outcome
+            position = _print(
+                whole, weights, own_tables, state, ops, skills, applied, tops, values, objects_drawn, order, loops,
+                tokens, roles, statements, rows, token_skills, i, position,
+            )  # fmt: skip
+        if position < length:
+            position += 1
+            tokens[i, position - 1 :] = END_TOKEN
+            if labelled:
+                roles[i, position - 1 :] = OTHER
+                statements[i, position - 1 :] = max(tops[_STATEMENT], 0)
+                rows[i, position - 1 :] = NO_ROW
+                token_skills[i, position - 1 :] = 0
+        lengths[i] = position
+    return DONE
+
+
+@kernel
+def _draw_fresh_functions(whole, weights, tables, state):
+    """Draw the functions whose scope is the document."""
+    objects = tables.shape[1]
+    for n in range(whole[_FRESH_COUNT]):
+        function = whole[whole[_FRESH_FUNCTION] + n]
+        kind = whole[whole[_FRESH_KIND] + n]
+        density = weights[whole[_FRESH_DENSITY] + n]
+        for x in range(objects):
+            if kind == PERMUTATION:
+                other = below(state, x + 1)
+                tables[function, x] = tables[function, other]
+                tables[function, other] = x
+            elif kind == MAP:
+                tables[function, x] = below(state, objects)
+            else:
+                tables[function, x] = 1 if unit(state) <= density else 0
+
+
+@kernel
+def _enter(whole, weights, allowed, state, frames, drawn, tops, site):
+    """Choose a production of `site`, draw its functions and push its frame; attributes stand ready."""
+    production = np.int64(whole[whole[_SITE_FIRST] + site])
+    choices = whole[whole[_SITE_COUNT] + site]
+    if choices > 1:
+        production += aliased(
+            state,
+            weights,
+            whole,
+            whole[_PRODUCTION_CUT] + production,
+            whole[_PRODUCTION_ALIAS] + production,
+            choices,
+        )
+    frame = tops[_FRAMES_TOP]
+    frames[frame, _PC] = whole[_CODE] + whole[whole[_PRODUCTION_CODE] + production]
+    frames[frame, _DRAWN] = tops[_DRAWN_TOP]
+    frames[frame, _LOCAL] = tops[_LOCALS_TOP]
+    frames[frame, _LEFT] = -1
+    frames[frame, _JOINT] = _draw_functions(
+        whole, weights, allowed, state, drawn, tops[_DRAWN_TOP], production
+    )
+    tops[_FRAMES_TOP] += 1
+    tops[_DRAWN_TOP] += whole[whole[_PRODUCTION_DRAWS] + production]
+    tops[_LOCALS_TOP] += whole[whole[_PRODUCTION_LOCALS] + production]
+
+
+@kernel
+def _draw_functions(whole, weights, allowed, state, drawn, base, production):
+    """Draw a production's functions jointly, again until what is held out is not among them."""
+    first = whole[whole[_PRODUCTION_DRAW] + production]
+    count = whole[whole[_PRODUCTION_DRAWS] + production]
+    offset = np.int64(whole[whole[_PRODUCTION_ALLOWED] + production])
+    while True:
+        joint = np.int64(0)
+        for d in range(count):
+            draw = first + d
+            family = whole[whole[_DRAW_FIRST] + draw]
+            functions = whole[whole[_DRAW_COUNT] + draw]
+            if whole[whole[_DRAW_WEIGHTED] + draw] != 0:
+                number = aliased(
+                    state,
+                    weights,
+                    whole,
+                    whole[_FUNCTION_CUT] + family,
+                    whole[_FUNCTION_ALIAS] + family,
+                    functions,
+                )
+            else:
+                number = below(state, functions)
+            drawn[base + d] = family + number
+            joint += number * whole[whole[_DRAW_STRIDE] + draw]
+        if offset < 0 or allowed[offset + joint]:
+            return joint
+
+
+@kernel
+def _count(whole, weights, state, law, objects):
+    """Draw how often a loop or repetition runs."""
+    kind = whole[whole[_LAW_KIND] + law]
+    a = weights[whole[_LAW_A] + law]
+    if kind == ALL:
+        return np.int64(objects)
+    if kind == BETWEEN:
+        return np.int64(a) + below(state, np.int64(weights[whole[_LAW_B] + law] - a) + 1)
+    if kind == STOP:
+        if a >= 1.0:
+            return np.int64(1)
+        turns = 1.0 + np.floor(np.log(unit(state)) / np.log1p(-a))
+    else:
+        turns = np.floor(unit(state) ** (-1.0 / a))
+    return np.int64(min(turns, _MAX_COUNT))
+
+
+@kernel
+def _resolve(whole, frames, attributes, drawn, applied, tops, frame, pc, out):
+    """Resolve the term of the code at `pc` into row `out` of `attributes`; return the next pc."""
+    local = frames[frame, _LOCAL] + whole[pc]
+    added = whole[pc + 1]
+    variable, chain, length = attributes[local, 0], attributes[local, 1], attributes[local, 2]
+    if added > 0:
+        begin = tops[_APPLIED_TOP]
+        end = begin
+        for n in range(length):
+            applied[end] = applied[chain + n]
+            end += 1
+        for n in range(added):
+            applied[end] = drawn[frames[frame, _DRAWN] + whole[pc + 2 + n]]
+            end += 1
+        tops[_APPLIED_TOP] = end
+        chain, length = np.int32(begin), np.int32(end - begin)
+    attributes[out, _VARIABLE] = variable
+    attributes[out, _CHAIN] = chain
+    attributes[out, _LENGTH] = length
+    return pc + 2 + added
+
+
+@kernel
+def _add(ops, tops, kind, a, b, level, branch):
+    """Append an operation and return its number."""
+    n = tops[_OPS_TOP]
+    for column in range(_COLUMNS):
+        ops[n, column] = 0
+    ops[n, _KIND] = kind
+    ops[n, _A] = a
+    ops[n, _B] = b
+    ops[n, _ROLE] = OTHER
+    ops[n, _LEVEL] = level
+    ops[n, _BRANCH] = branch
+    tops[_OPS_TOP] = n + 1
+    return n
+
+
+@kernel
+def _path(ops, applied, operations, branches, open_branches, variable, chain, length):
+    """Return the functions between a term and the nearest one already printed of its variable, packed.
+
+    The second result tells whether any term of the variable has been printed where this one can see it.
+    """
+    best = np.int64(1) << 30
+    packed = np.uint64(0)
+    seen = False
+    for n in range(operations - 1, -1, -1):
+        if ops[n, _KIND] != PRINT or ops[n, _A] != variable:
+            continue
+        visible = ops[n, _BRANCH] == 0
+        for depth in range(open_branches):
+            visible = visible or branches[depth, 0] == ops[n, _BRANCH]
+        if not visible:
+            continue
+        seen = True
+        other, other_length = ops[n, _FIRST], ops[n, _COUNT]
+        shared = 0
+        while (
+            shared < length
+            and shared < other_length
+            and applied[chain + shared] == applied[other + shared]
+        ):
+            shared += 1
+        steps = (length - shared) + (other_length - shared)
+        if steps < best:
+            best = steps
+            packed = np.uint64(0)
+            for k in range(other_length - 1, shared - 1, -1):
+                packed = with_skill(packed, applied[other + k])
+            for k in range(shared, length):
+                packed = with_skill(packed, applied[chain + k])
+    return packed, seen
+
+
+@kernel
+def with_skill(packed, function):
+    """Put a function into the first empty field of `packed`, or mark that there are more."""
+    for field in range(SKILL_FIELDS):
+        shift = np.uint64(16 * field)
+        if (packed >> shift) & np.uint64(MORE_SKILLS) == np.uint64(0):
+            return packed | (np.uint64(function + 1) << shift)
+    return packed | (np.uint64(MORE_SKILLS) << np.uint64(16 * (SKILL_FIELDS - 1)))
+
+
+@kernel
+def _joined(packed, more):
+    """Return the skills of both."""
+    for field in range(SKILL_FIELDS):
+        function = (more >> np.uint64(16 * field)) & np.uint64(MORE_SKILLS)
+        if function != np.uint64(0):
+            packed = with_skill(packed, np.int64(function) - 1)
+    return packed
+
+
+@kernel
+def _derive_next(
+    whole, weights, allowed, objects, state, frames, attributes, drawn, ops, skills, applied, tops,
+    branches, branch_skills, blocks, room,
+):  # fmt: skip
+    """Derive the next outermost item; return DONE or TOO_DEEP.
+
+    A derivation that outgrows the machine's memory ends there if its first row alone is sure to fill the
+    `room` left in the document; otherwise it is too deep.
+    """
+    depth = 0  # open blocks
+    open_branches = 0
+    sure = 0  # tokens that the first row is sure to print
+    capacity = ops.shape[0] - _NESTING - 2
+    while tops[_FRAMES_TOP] > 0:
+        if tops[_OPS_TOP] >= capacity and sure >= room:
+            while depth > 0:
+                depth -= 1
+                _close(ops, tops, blocks[depth], depth)
+            return DONE
+        if (
+            tops[_OPS_TOP] >= capacity
+            or tops[_FRAMES_TOP] >= _FRAMES - 1
+            or max(tops[_LOCALS_TOP], tops[_DRAWN_TOP], tops[_APPLIED_TOP]) > _LOCALS - _SLACK
+            or max(depth, open_branches) >= _NESTING - 1
+        ):
+            return TOO_DEEP
+        frame = tops[_FRAMES_TOP] - 1
+        pc = frames[frame, _PC]
+        op = whole[pc]
+        branch = branches[open_branches - 1, 0] if open_branches > 0 else 0
+        scratch = tops[_LOCALS_TOP]
+        if op == RETURN:
+            tops[_DRAWN_TOP] = frames[frame, _DRAWN]
+            tops[_LOCALS_TOP] = frames[frame, _LOCAL]
+            tops[_FRAMES_TOP] -= 1
+            if tops[_REPEATING] == frame:
+                tops[_REPEATING] = -1
+            continue
+        if op == TERMINAL:
+            n = _add(ops, tops, TERMINAL, whole[pc + 1], 0, depth, branch)
+            skills[n] = branch_skills[open_branches - 1] if open_branches > 0 else np.uint64(0)
+            sure += 1 if open_branches == 0 else 0
+            frames[frame, _PC] = pc + 2
+        elif op == PRINT:
+            frames[frame, _PC] = _resolve(
+                whole, frames, attributes, drawn, applied, tops, frame, pc + 1, scratch
+            )
+            variable, chain, length = attributes[scratch, 0], attributes[scratch, 1], attributes[scratch, 2]
+            needed, seen = _path(
+                ops, applied, tops[_OPS_TOP], branches, open_branches, variable, chain, length
+            )
+            n = _add(ops, tops, PRINT, variable, 0, depth, branch)
+            ops[n, _FIRST] = chain
+            ops[n, _COUNT] = length
+            ops[n, _ROLE] = INTERMEDIATE if seen else ARGUMENT
+            skills[n] = _joined(needed, branch_skills[open_branches - 1]) if open_branches > 0 else needed
+            sure += 1 if open_branches == 0 else 0
+        elif op == CALL or op == REPEAT:
+            at = pc + 1
+            if op == REPEAT:
+                if frames[frame, _LEFT] < 0:
+                    frames[frame, _LEFT] = _count(whole, weights, state, whole[at], objects)
+                    if tops[_REPEATING] < 0 and depth == 0:
+                        tops[_REPEATING] = frame
+                at += 1
+                frames[frame, _LEFT] -= 1
+                if tops[_REPEATING] == frame:
+                    tops[_STATEMENT] += 1
+            site = whole[whole[_CALL_SITE] + whole[at] + frames[frame, _JOINT] * whole[at + 1]]
+            arguments = whole[at + 2]
+            at += 3
+            for n in range(arguments):
+                at = _resolve(whole, frames, attributes, drawn, applied, tops, frame, at, scratch + n)
+            if op == CALL or frames[frame, _LEFT] == 0:
+                frames[frame, _PC] = at
+                frames[frame, _LEFT] = -1
+            _enter(whole, weights, allowed, state, frames, drawn, tops, site)
+            continue
+        elif op == SOME or op == EACH:
+            local = frames[frame, _LOCAL] + whole[pc + 1]
+            variable = tops[_VARIABLES_TOP]
+            tops[_VARIABLES_TOP] += 1
+            attributes[local, _VARIABLE] = variable
+            attributes[local, _LENGTH] = 0
+            if op == SOME:
+                n = _add(ops, tops, SOME, -1, whole[pc + 2], depth, branch)
+                frames[frame, _PC] = pc + 3
+            else:
+                n = _add(ops, tops, EACH, whole[pc + 2], whole[pc + 3], depth, branch)
+                ops[n, _DISTINCT] = whole[pc + 4]
+                frames[frame, _PC] = pc + 5
+            ops[n, _FIRST] = variable
+            blocks[depth] = n
+            depth += 1
+            continue
+        elif op == END:
+            depth -= 1
+            _close(ops, tops, blocks[depth], depth)
+            frames[frame, _PC] = pc + 1
+        elif op == IF:
+            predicate = drawn[frames[frame, _DRAWN] + whole[pc + 1]]
+            frames[frame, _PC] = _resolve(
+                whole, frames, attributes, drawn, applied, tops, frame, pc + 2, scratch
+            )
+            variable, chain, length = attributes[scratch, 0], attributes[scratch, 1], attributes[scratch, 2]
+            needed, _ = _path(ops, applied, tops[_OPS_TOP], branches, open_branches, variable, chain, length)
+            needed = with_skill(needed, predicate)
+            n = _add(ops, tops, IF, variable, 0, depth, branch)
+            ops[n, _FIRST] = chain
+            ops[n, _COUNT] = length
+            ops[n, _PREDICATE] = predicate
+            tops[_BRANCHES_TOP] += 1
+            branches[open_branches, 0] = tops[_BRANCHES_TOP]
+            branches[open_branches, 1] = n
+            branch_skills[open_branches] = (
+                _joined(branch_skills[open_branches - 1], needed) if open_branches > 0 else needed
+            )
+            open_branches += 1
+            continue
+        elif op == ELSE:
+            n = _add(ops, tops, ELSE, 0, 0, depth, branch)
+            ops[branches[open_branches - 1, 1], _B] = n + 1
+            tops[_BRANCHES_TOP] += 1
+            branches[open_branches - 1, 0] = tops[_BRANCHES_TOP]
+            branches[open_branches - 1, 1] = n
+            frames[frame, _PC] = pc + 1
+            continue
+        else:  # END_IF
+            n = _add(ops, tops, END_IF, 0, 0, depth, branch)
+            ops[branches[open_branches - 1, 1], _B] = n
+            open_branches -= 1
+            frames[frame, _PC] = pc + 1
+        if depth == 0 and open_branches == 0:
+            return DONE
+    return DONE
+
+
+@kernel
+def _close(ops, tops, opening, depth):
+    """End the block that `opening` began and say which of its row's tokens answer and which separate."""
+    level = depth + 1
+    end = _add(ops, tops, END, opening, 0, depth, ops[opening, _BRANCH])
+    flat = True
+    # Two facts are carried backwards through the row: an object stands later, an answer stands later.
+    object_later, answer_later = False, False
+    object_after, answer_after = False, False
+    object_else, answer_else = False, False
+    for n in range(end - 1, opening, -1):
+        kind = ops[n, _KIND]
+        flat = flat and (kind == PRINT or kind == TERMINAL)
+        if ops[n, _LEVEL] != level:
+            continue
+        if kind == END_IF:
+            object_after, answer_after = object_later, answer_later
+        elif kind == ELSE:
+            object_else, answer_else = object_later, answer_later
+            object_later, answer_later = object_after, answer_after
+        elif kind == IF:
+            object_later = object_later or object_else
+            answer_later = answer_later or answer_else
+        elif kind == TERMINAL:
+            ops[n, _ROLE] = OTHER if object_later else SEPARATOR
+        elif kind == PRINT:
+            if ops[n, _ROLE] == INTERMEDIATE and not answer_later:
+                ops[n, _ROLE] = ANSWER
+                answer_later = True
+            object_later = True
+    ops[opening, _FLAT] = flat
+
+
+@kernel
+def _value(ops, applied, tables, n, x):
+    """Apply the functions of operation n to object x."""
+    first = ops[n, _FIRST]
+    for k in range(ops[n, _COUNT]):
+        x = np.int64(tables[applied[first + k], x])
+    return x
+
+
+@kernel
+def _begin_loop(whole, weights, state, ops, n, order, loops, depth):
+    """Draw how often the block at operation n runs; make ready to draw without replacement."""
+    turns = np.int64(1)
+    objects = order.shape[1]
+    if ops[n, _KIND] == EACH:
+        turns = _count(whole, weights, state, ops[n, _A], objects)
+        if ops[n, _DISTINCT] != 0:
+            turns = min(turns, objects)
+            for x in range(objects):
+                order[depth, x] = x
+    loops[depth, _LOOP_OP] = n
+    loops[depth, _LOOP_TURNS] = turns
+    loops[depth, _LOOP_TURN] = 0
+
+
+@kernel
+def _next_object(whole, weights, state, ops, order, loops, depth):
+    """Draw the object of the block's next turn."""
+    n = loops[depth, _LOOP_OP]
+    law = ops[n, _B]
+    objects = order.shape[1]
+    if ops[n, _DISTINCT] != 0 and law < 0:
+        done = loops[depth, _LOOP_TURN]
+        other = done + below(state, objects - done)
+        x = order[depth, other]
+        order[depth, other] = order[depth, done]
+        return np.int64(x)
+    if law < 0:
+        return below(state, objects)
+    cut, alias = whole[_OBJECT_CUT] + law * objects, whole[_OBJECT_ALIAS] + law * objects
+    x = aliased(state, weights, whole, cut, alias, objects)
+    if ops[n, _DISTINCT] != 0:
+        while order[depth, x] < 0:
+            x = aliased(state, weights, whole, cut, alias, objects)
+        order[depth, x] = -1
+    return x
+
+
+@kernel
+def _print(
+    whole, weights, tables, state, ops, skills, applied, tops, values, objects_drawn, order, loops,
+    tokens, roles, statements, rows, token_skills, i, position,
+):  # fmt: skip
+    """Print the derivation from `position` on and return the position behind it."""
+    length = tokens.shape[1]
+    labelled = roles.shape[0] > 0
+    first_object = whole[_FIRST_OBJECT]
+    statement = max(tops[_STATEMENT], 0)
+    operations = tops[_OPS_TOP]
+    depth = 0
+    row = NO_ROW
+    n = 0
+    while n < operations and position < length:
+        kind = ops[n, _KIND]
+        if kind == TERMINAL or kind == PRINT:
+            if kind == TERMINAL:
+                tokens[i, position] = ops[n, _A]
+            else:
+                tokens[i, position] = first_object + _value(ops, applied, tables, n, values[ops[n, _A]])
+            if labelled:
+                roles[i, position] = ops[n, _ROLE]
+                statements[i, position] = statement
+                rows[i, position] = row
+                token_skills[i, position] = skills[n]
+            position += 1
+            n += 1
+        elif kind == SOME or kind == EACH:
+            _begin_loop(whole, weights, state, ops, n, order, loops, depth)
+            if ops[n, _FLAT] != 0:
+                end = n + 1
+                while ops[end, _KIND] != END:
+                    end += 1
+                position = _print_flat(
+                    whole, weights, tables, state, ops, skills, applied, values, objects_drawn, order, loops,
+                    depth, end,
+                    tokens, roles, statements, rows, token_skills, i, position, statement, row,
+                )  # fmt: skip
+                n = end + 1
+            else:
+                values[ops[n, _FIRST]] = _next_object(whole, weights, state, ops, order, loops, depth)
+                depth += 1
+                row = _row(ops, loops, depth)
+                n += 1
+        elif kind == END:
+            opening = ops[n, _A]
+            loops[depth - 1, _LOOP_TURN] += 1
+            if loops[depth - 1, _LOOP_TURN] < loops[depth - 1, _LOOP_TURNS]:
+                values[ops[opening, _FIRST]] = _next_object(
+                    whole, weights, state, ops, order, loops, depth - 1
+                )
+                n = opening + 1
+            else:
+                depth -= 1
+                n += 1
+            row = _row(ops, loops, depth)
+        elif kind == IF:
+            x = _value(ops, applied, tables, n, values[ops[n, _A]])
+            n = n + 1 if tables[ops[n, _PREDICATE], x] != 0 else np.int64(ops[n, _B])
+        elif kind == ELSE:
+            n = np.int64(ops[n, _B])
+        else:
+            n += 1
+    return position
+
+
+@kernel
+def _row(ops, loops, depth):
+    """Return the turn of the innermost `each` around, NO_ROW without one."""
+    for d in range(depth - 1, -1, -1):
+        if ops[loops[d, _LOOP_OP], _KIND] == EACH:
+            return loops[d, _LOOP_TURN]
+    return NO_ROW
+
+
+@kernel
+def _print_flat(
+    whole, weights, tables, state, ops, skills, applied, values, objects_drawn, order, loops, depth, end,
+    tokens, roles, statements, rows, token_skills, i, position, statement, row,
+):  # fmt: skip
+    """Print a block whose body only prints: the hot path, column by column."""
+    length = tokens.shape[1]
+    opening = loops[depth, _LOOP_OP]
+    own = ops[opening, _FIRST]
+    width = end - opening - 1
+    if width == 0:
+        return position
+    turns = min(loops[depth, _LOOP_TURNS], (length - position + width - 1) // width)
+    if ops[opening, _B] < 0 and ops[opening, _DISTINCT] == 0:
+        fill_below(state, tables.shape[1], objects_drawn, turns)
+    else:
+        for turn in range(turns):
+            loops[depth, _LOOP_TURN] = turn
+            objects_drawn[turn] = _next_object(whole, weights, state, ops, order, loops, depth)
+    for column in range(width):
+        n = opening + 1 + column
+        first = position + column
+        printed = min(turns, (length - first + width - 1) // width)
+        if ops[n, _KIND] == TERMINAL:
+            token = np.uint16(ops[n, _A])
+            for turn in range(printed):
+                tokens[i, first + turn * width] = token
+        elif ops[n, _A] == own:
+            _print_column(
+                tables, applied, ops[n, _FIRST], ops[n, _COUNT], whole[_FIRST_OBJECT], objects_drawn, tokens, i,
+                first, width, printed,
+            )  # fmt: skip
+        else:
+            token = whole[_FIRST_OBJECT] + _value(ops, applied, tables, n, values[ops[n, _A]])
+            for turn in range(printed):
+                tokens[i, first + turn * width] = token
+        if roles.shape[0] > 0:
+            role = np.uint8(ops[n, _ROLE])
+            skill = skills[n]
+            is_loop = ops[opening, _KIND] == EACH
+            for turn in range(printed):
+                at = first + turn * width
+                roles[i, at] = role
+                statements[i, at] = statement
+                rows[i, at] = turn if is_loop else row
+                token_skills[i, at] = skill
+    return min(position + turns * width, length)
+
+
+@kernel
+def _print_column(tables, applied, chain, functions, first_object, drawn, tokens, i, first, width, printed):
+    """Print one term for all rows of a loop."""
+    if functions == 0:
+        for turn in range(printed):
+            tokens[i, first + turn * width] = first_object + drawn[turn]
+    elif functions == 1:
+        function = applied[chain]
+        for turn in range(printed):
+            tokens[i, first + turn * width] = first_object + np.int64(tables[function, drawn[turn]])
+    else:
+        for turn in range(printed):
+            x = np.int64(drawn[turn])
+            for n in range(chain, chain + functions):
+                x = np.int64(tables[applied[n], x])
+            tokens[i, first + turn * width] = first_object + x
