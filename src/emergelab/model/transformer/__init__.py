@@ -1,0 +1,1 @@
+"""The transformer in torch: parameters, fused operations, the network, cached generation."""
