@@ -93,8 +93,7 @@ def explore(language: Language, law: LawName) -> Sites:
 def function_choices(language: Language, production: SiteProduction) -> Int64[np.ndarray, "joint draws"]:
     """Return the function numbers of all joint draws of a production, held out or not."""
     firsts = [language.functions(draw.family).start for draw in production.lowered.draws]
-    grids = np.indices(production.counts).reshape(len(production.counts), -1).T
-    return grids.astype(np.int64) + np.array(firsts, dtype=np.int64)
+    return _joint_indices(production.counts).T + np.array(firsts, dtype=np.int64)
 
 
 def draw_probabilities(language: Language, production: SiteProduction) -> Float64[np.ndarray, " joint"]:
@@ -122,6 +121,12 @@ def printed_tables(sites: Sites) -> set[bytes]:
     return found
 
 
+def _joint_indices(counts: tuple[int, ...]) -> Int64[np.ndarray, "draws joint"]:
+    """Return the number of each draw's function in every joint draw; without draws there is one."""
+    joint = int(np.prod(counts, dtype=np.int64))
+    return np.indices(counts, dtype=np.int64).reshape(len(counts), joint)
+
+
 class _TermTables:
     """The function tables of a production's terms, for all joint draws at once."""
 
@@ -135,7 +140,7 @@ class _TermTables:
         self._language = language
         self._attributes = attributes
         self._families = [language.family(draw.family) for draw in lowered.draws]
-        grids = np.indices(counts).reshape(len(counts), -1) if counts else np.zeros((0, 1), dtype=np.int64)
+        grids = _joint_indices(counts)
         self._functions = [
             language.functions(family.name).start + grid
             for family, grid in zip(self._families, grids, strict=True)
