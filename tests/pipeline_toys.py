@@ -62,11 +62,23 @@ def chain(spec: Spec, inputs: Inputs, out: Path, context: StepContext):
     done, value = json.loads(state.read_text()) if state.exists() else (0, _begin(spec, inputs))
     for round_ in range(done, spec["rounds"]):
         value = hashlib.sha256(f"{round_} {value}".encode()).hexdigest()
-        time.sleep(float(os.environ.get("TOY_SECONDS", "0")))
-        write_text(state, json.dumps([round_ + 1, value]))
         leave_trace(f"{spec['link']} {round_}")
+        _wait_at_gate(f"computed {spec['link']} {round_}", context)
+        write_text(state, json.dumps([round_ + 1, value]))
+        _wait_at_gate(f"saved {spec['link']} {round_}", context)
         context.progress(float(round_ + 1), float(spec["rounds"]))
     (out / "value.txt").write_text(value)
+
+
+def _wait_at_gate(moment: str, context: StepContext) -> None:
+    """Wait at the moment that the environment names until the file that it names is there."""
+    if os.environ.get("TOY_MOMENT") != moment:
+        return
+    gate = Path(os.environ["TOY_GATE"])
+    gate.with_name("reached").touch()
+    while not gate.exists():
+        context.progress(1.0, 2.0)
+        time.sleep(0.01)
 
 
 def _begin(spec: Spec, inputs: Inputs) -> str:
@@ -137,18 +149,27 @@ def links(count: int, rounds: int) -> Step:
     return step
 
 
+def stuck(spec: Spec, inputs: Inputs, out: Path, context: StepContext):
+    """Report progress once and then never listen again."""
+    context.progress(1.0, 2.0)
+    leave_trace("stuck")
+    time.sleep(60)
+
+
 def main() -> None:
-    """Run the chain that the command line asks for; 130 when interrupted, 2 for a user's mistake."""
-    root, workers, count, rounds = sys.argv[1], *map(int, sys.argv[2:5])
-    os.environ["TOY_SECONDS"] = sys.argv[5]
+    """Run what the command line asks for; 130 when interrupted, 2 for a user's mistake."""
+    root, workers, function = sys.argv[1:4]
+    numbers = [int(number) for number in sys.argv[4:]]
+    makers = {"chain": links, "fill": lambda size: toy("fill", toy("total", value=1), bytes=size)}
+    target = makers.get(function, lambda: toy(function))(*numbers)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    last = links(count, rounds) if rounds else toy("fill", bytes=count)
     try:
-        run([last], Store(Path(root)), workers=workers, reporter=reporter_for(sys.stderr))
+        run([target], Store(Path(root)), workers=int(workers), reporter=reporter_for(sys.stderr))
     except KeyboardInterrupt:
         sys.exit(130)
     except UserError as error:
-        sys.exit(f"exit 2: {error}")
+        print(error)  # noqa: T201 - what the test reads
+        sys.exit(2)
 
 
 if __name__ == "__main__":
