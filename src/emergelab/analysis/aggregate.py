@@ -11,6 +11,7 @@ from emergelab.analysis.groups import (
     GROUP,
     SCALE,
     above_zero,
+    by_cell,
     conform,
     credits_of,
     limits,
@@ -33,10 +34,7 @@ def scores_from_items(items: pl.DataFrame, cells: pl.DataFrame) -> pl.DataFrame:
     a group of none has n = 0 and nulls. `cells` has the columns `CELLS`; a cell of the items that it does
     not describe, or describes twice, raises ValueError.
     """
-    named = with_shots(items)
-    sums = named.filter(pl.col("step") == 0).group_by(GROUP).agg(*_sums())
-    steps = credits_of(named, (*GROUP, "prompt")).group_by(GROUP).agg(*_step_sums())
-    scored = sums.join(steps, on=GROUP, how="left", validate="1:1").sort(GROUP)
+    scored = pl.concat([_summary(part) for part in by_cell(with_shots(items))]).sort(GROUP)
     scored = scored.with_columns(*_accuracy(scored), *_nats(scored), *_step_accuracy(scored))
     return conform(_described(scored, cells), SCORES)
 
@@ -50,6 +48,12 @@ def curves_from_scores(scores: pl.DataFrame, items: pl.DataFrame) -> pl.DataFram
     single = scores.with_columns(seeds=pl.col("seed").is_not_null().cast(pl.Int32))
     frame = pl.concat([conform(single, CURVES), pooled_scores(scores, items)])
     return frame.sort([*CURVE, "seeds", "seed"], nulls_last=True)
+
+
+def _summary(items: pl.DataFrame) -> pl.DataFrame:
+    sums = items.filter(pl.col("step") == 0).group_by(GROUP).agg(*_sums())
+    steps = credits_of(items, (*GROUP, "prompt")).group_by(GROUP).agg(*_step_sums())
+    return sums.join(steps, on=GROUP, how="left", validate="1:1")
 
 
 def _sums() -> list[pl.Expr]:

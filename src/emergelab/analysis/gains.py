@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from emergelab.analysis import estimate, intervals
-from emergelab.analysis.groups import conform, limits, numbers, with_shots
+from emergelab.analysis.groups import by_cell, conform, limits, numbers, with_shots
 from emergelab.scores.tables import SCORES
 
 _PROMPTS = ("cell", "predictor", "task", "split", "decoding", "argument", "shots")
@@ -30,6 +30,11 @@ def paired_gain(items: pl.DataFrame) -> pl.DataFrame:
     verdict on either are left out, and tasks of one form have no row. Raises ValueError where the forms
     disagree on which arguments are fresh, for they are then not the same prompts.
     """
+    gains = pl.concat([_gains(part) for part in by_cell(with_shots(items))])
+    return conform(gains.sort(_PROMPTS), GAINS)
+
+
+def _gains(items: pl.DataFrame) -> pl.DataFrame:
     verdicts = _verdicts(items)
     names = [*(name for name in _PROMPTS if name != "argument"), "prompt"]
     direct = verdicts.filter(pl.col("form") == "direct")
@@ -40,16 +45,14 @@ def paired_gain(items: pl.DataFrame) -> pl.DataFrame:
     final, whole = _gain(pairs, "final"), _gain(pairs, "whole")
     whole = whole.select(*_PROMPTS, *(pl.col(name).alias(f"whole_{name}") for name in _VALUES))
     method = pl.lit(estimate.PAIRED_SHARES).alias("gain_method")
-    gains = final.join(whole, on=_PROMPTS, how="left", validate="1:1").with_columns(method)
-    return conform(gains.sort(_PROMPTS), GAINS)
+    return final.join(whole, on=_PROMPTS, how="left", validate="1:1").with_columns(method)
 
 
 def _verdicts(items: pl.DataFrame) -> pl.DataFrame:
     """Return one row for each answer with a verdict on the whole and on its last step."""
     keys = [*_PROMPTS, "form", "prompt"]
-    named = with_shots(items)
-    whole = named.filter(pl.col("step") == 0).select(*keys, whole="correct")
-    steps = named.filter(pl.col("step") > 0).group_by(keys)
+    whole = items.filter(pl.col("step") == 0).select(*keys, whole="correct")
+    steps = items.filter(pl.col("step") > 0).group_by(keys)
     last = steps.agg(final=pl.col("correct").get(pl.col("step").arg_max()))
     both = whole.join(last, on=keys, how="inner", validate="1:1")
     return both.filter(pl.col("whole").is_not_null() & pl.col("final").is_not_null())

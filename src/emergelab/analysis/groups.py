@@ -12,13 +12,19 @@ from emergelab.analysis import intervals
 
 TASK = ("task", "form", "split", "decoding")
 SCALE = ("layers", "width", "params", "train_tokens", "unique_documents", "flops")
-GROUP = ("cell", "predictor", *TASK, "argument", "shots")
-CURVE = ("predictor", *TASK, "argument", "shots", *SCALE)
+NAMES = ("predictor", *TASK, "argument", "shots")
+GROUP = ("cell", *NAMES)
+CURVE = (*NAMES, *SCALE)
 
 
 def with_shots(items: pl.DataFrame) -> pl.DataFrame:
     """Name the number of examples of an item as scores do."""
     return items.rename({"shot": "shots"})
+
+
+def by_cell(items: pl.DataFrame) -> list[pl.DataFrame]:
+    """Part items by cell, for work that grows with a cell and not with the study; at least one part."""
+    return items.partition_by("cell", maintain_order=True) or [items]
 
 
 def credits_of(items: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:

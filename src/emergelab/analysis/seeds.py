@@ -7,7 +7,7 @@ import polars as pl
 
 from emergelab.analysis import estimate, intervals
 from emergelab.analysis.groups import (
-    CURVE,
+    NAMES,
     SCALE,
     above_zero,
     conform,
@@ -36,44 +36,53 @@ def pooled_scores(scores: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
     In simulations with 5 and 10 seeds this covers where the alternatives do not: resampling the seeds
     covers .75 to .88, and resampling the prompts within them as well up to 1.00 where the seeds agree.
     """
-    runs = _repeated_runs(scores)
-    answers = with_shots(items).join(runs, on="cell", how="inner", validate="m:1")
-    pooled = _description(answers)
-    for part in _measures(answers):
-        pooled = pooled.join(part, on=CURVE, how="left", nulls_equal=True, validate="1:1")
-    pooled = pooled.filter(pl.col("seeds") >= FEWEST_SEEDS)
+    scales = [_pooled(runs, items) for runs in _repeated_runs(scores)]
+    return pl.concat([CURVES.to_frame(), *scales])
+
+
+def _pooled(runs: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
+    """Pool the runs of one scale."""
+    ours = items.filter(pl.col("cell").is_in(runs["cell"].implode()))
+    named = with_shots(ours).join(runs.select("cell", "seed"), on="cell", how="inner", validate="m:1")
+    # Numbers in place of a dozen names: what follows groups by them again and again.
+    pooled = named.select(NAMES).unique().with_row_index("group")
+    answers = named.join(pooled, on=NAMES, how="inner", validate="m:1").drop(NAMES)
+    for part in (_description(answers, runs), *_measures(answers)):
+        pooled = pooled.join(part, on="group", how="left", validate="1:1")
+    pooled = pooled.filter(pl.col("seeds") >= FEWEST_SEEDS).join(runs.select(SCALE).unique(), how="cross")
     seedless = pl.lit(None, dtype=pl.Int32).alias("seed")
     return conform(pooled.with_columns(seedless, *_limits(pooled), *_methods()), CURVES)
 
 
-def _repeated_runs(scores: pl.DataFrame) -> pl.DataFrame:
-    """Return the cells that differ from at least four others in their seed alone."""
+def _repeated_runs(scores: pl.DataFrame) -> list[pl.DataFrame]:
+    """Return, scale by scale, the cells that differ from at least four others in their seed alone."""
     runs = scores.select("cell", *SCALE, "seed", "loss").unique().filter(pl.col("seed").is_not_null())
     twice = runs.filter(pl.struct(*SCALE, "seed").is_duplicated())["cell"].sort().to_list()
     if twice:
         raise ValueError(f"Cells of one scale must differ in their seed. These do not: {twice}.")
-    return runs.filter(pl.len().over(SCALE) >= FEWEST_SEEDS)
+    repeated = runs.filter(pl.len().over(SCALE) >= FEWEST_SEEDS)
+    return repeated.sort("cell").partition_by(SCALE, maintain_order=True)
 
 
-def _description(answers: pl.DataFrame) -> pl.DataFrame:
-    whole = answers.filter(pl.col("step") == 0)
+def _description(answers: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:
     chance = pl.col("chance").cast(pl.Float64).mean()
-    by_seed = whole.group_by(*CURVE, "seed").agg(chance, pl.col("loss").first())
-    return by_seed.group_by(CURVE).agg(pl.col("chance").mean(), pl.col("loss").mean())
+    by_seed = answers.filter(pl.col("step") == 0).group_by("group", "seed").agg(chance)
+    described = by_seed.join(runs.select("seed", "loss"), on="seed", how="left", validate="m:1")
+    return described.group_by("group").agg(pl.col("chance").mean(), pl.col("loss").mean())
 
 
 def _measures(answers: pl.DataFrame) -> list[pl.DataFrame]:
     whole = answers.filter(pl.col("step") == 0)
-    steps = credits_of(answers, (*CURVE, "seed", "prompt"))
+    steps = credits_of(answers, ("group", "seed", "prompt"))
     correct = _crossed(whole.with_columns(value=pl.col("correct").cast(pl.Float64)))
     nats = _crossed(whole.with_columns(value=pl.col("nats").cast(pl.Float64)))
     step = _crossed(steps.rename({"credit": "value"}))
-    printed = steps.group_by(CURVE).agg(step_n=pl.col("printed").sum())
+    printed = steps.group_by("group").agg(step_n=pl.col("printed").sum())
     return [
         correct.rename({"value": "accuracy"}),
-        nats.select(*CURVE, nats="value", nats_variance="variance", nats_seeds="seeds"),
+        nats.select("group", nats="value", nats_variance="variance", nats_seeds="seeds"),
         step.select(
-            *CURVE,
+            "group",
             step_accuracy="value",
             step_variance="variance",
             step_seeds="seeds",
@@ -84,38 +93,33 @@ def _measures(answers: pl.DataFrame) -> list[pl.DataFrame]:
 
 
 def _crossed(answers: pl.DataFrame) -> pl.DataFrame:
-    """Return by curve the mean over seeds of the mean `value`, its variance, and the counts.
+    """Return by group the mean over seeds of the mean `value`, its variance, and the counts.
 
     The seeds' means vary with the seeds and with single answers; what a prompt does to all seeds alike is
     not in it. That is how far the deviations of one prompt add up over the seeds, less what they would
     add up to if independent; the factor S / (S - 1) makes it unbiased.
     """
-    present = answers.filter(pl.col("value").is_not_null())
-    by_seed = present.group_by(*CURVE, "seed").agg(pl.col("value").mean(), n=pl.len())
-    means = by_seed.group_by(CURVE).agg(
-        pl.col("value").mean(),
-        pl.col("n").sum(),
-        seeds=pl.len(),
-        between=pl.col("value").var(ddof=1) / pl.len(),
+    present = answers.filter(pl.col("value").is_not_null()).select("group", "seed", "prompt", "value")
+    by_seed = present.group_by("group", "seed").agg(mean=pl.col("value").mean(), n=pl.len())
+    means = by_seed.group_by("group").agg(
+        value=pl.col("mean").mean(), n=pl.col("n").sum(), seeds=pl.len(), between=pl.col("mean").var(ddof=1)
     )
-    frame = means.join(_shared_by_prompt(present), on=CURVE, nulls_equal=True, validate="1:1")
+    shared = _shared_by_prompt(present.join(by_seed, on=["group", "seed"], how="inner", validate="m:1"))
+    frame = means.join(shared, on="group", how="inner", validate="1:1")
     seeds, prompts = pl.col("seeds"), pl.col("prompts")
-    common = pl.col("excess").clip(0.0) * (prompts / (prompts - 1)) * (seeds / (seeds - 1))
-    return frame.with_columns(variance=pl.col("between") + common).drop("between", "excess")
+    common = pl.col("excess").clip(0.0) / seeds**2 * (prompts / (prompts - 1)) * (seeds / (seeds - 1))
+    return frame.with_columns(variance=pl.col("between") / seeds + common).drop("between", "excess")
 
 
 def _shared_by_prompt(present: pl.DataFrame) -> pl.DataFrame:
-    own = [*CURVE, "seed"]
-    weight = pl.col("value").count().over(own) * pl.col("seed").n_unique().over(CURVE)
-    deviation = (pl.col("value") - pl.col("value").mean().over(own)) / weight
+    deviation = (pl.col("value") - pl.col("mean")) / pl.col("n")
     by_prompt = (
-        present.with_columns(deviation=deviation)
-        .group_by(*CURVE, "prompt")
+        present.select("group", "prompt", deviation=deviation)
+        .group_by("group", "prompt")
         .agg(together=pl.col("deviation").sum() ** 2, alone=(pl.col("deviation") ** 2).sum())
     )
-    return by_prompt.group_by(CURVE).agg(
-        prompts=pl.len(), excess=(pl.col("together") - pl.col("alone")).sum()
-    )
+    excess = (pl.col("together") - pl.col("alone")).sum()
+    return by_prompt.group_by("group").agg(prompts=pl.len(), excess=excess)
 
 
 def _limits(pooled: pl.DataFrame) -> list[pl.Series]:
@@ -142,6 +146,8 @@ def _methods() -> list[pl.Expr]:
         .then(pl.lit(estimate.NO_VALUES))
         .when(pl.col("nats").is_infinite())
         .then(pl.lit(estimate.INFINITE))
+        .when(pl.col("nats_variance").is_nan())
+        .then(pl.lit(estimate.ONE_VALUE))
         .otherwise(pl.lit(POOLED_MEAN))
     )
     return [pl.lit(POOLED_SHARE).alias("accuracy_method"), nats.alias("nats_method")]
