@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -106,6 +107,13 @@ def die(spec: Spec, inputs: Inputs, out: Path, context: StepContext):
     if count < spec["deaths"]:
         os.kill(os.getpid(), signal.SIGKILL)
     (out / "value.txt").write_text("1")
+
+
+def parent(spec: Spec, inputs: Inputs, out: Path, context: StepContext):
+    """Start a child that would outlive it, and be killed."""
+    child = subprocess.Popen(["sleep", "60"])
+    leave_trace(child.pid)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def fault(spec: Spec, inputs: Inputs, out: Path, context: StepContext):

@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import signal
+import time
 from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +21,7 @@ from emergelab.pipeline.graph import State, ordered
 from emergelab.pipeline.progress import Plain
 from emergelab.pipeline.runner import plan, run
 from emergelab.pipeline.step import Step, StepFailedError
+from emergelab.pipeline.stops import counted_stops
 from emergelab.pipeline.store import Store
 from pipeline_toys import links, toy
 
@@ -275,3 +278,33 @@ def test_a_run_is_told_in_plain_lines(store: Store):
     first, *_, last = stream.getvalue().splitlines()
     assert first == "2 steps to do; 1 worker"
     assert last.startswith("2 of 2 steps finished, ")
+
+
+def test_what_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with counted_stops() as stops:
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert stops.count == 1
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_what_a_killed_worker_had_started_ends_with_it(store: Store, trace: Path):
+    with pytest.raises(StepFailedError):
+        run([toy("parent")], store, workers=1, reporter=Record())
+    children = [int(child) for child in ran(trace)]
+    assert len(children) == 2
+    for _ in range(500):
+        if not any(is_running(child) for child in children):
+            return
+        time.sleep(0.01)
+    pytest.fail("a child goes on")
+
+
+def is_running(process: int) -> bool:
+    """Say whether the process is at work; one that has ended is a zombie until its new parent looks."""
+    status = Path(f"/proc/{process}/status")
+    return status.exists() and "State:\tZ" not in status.read_text()

@@ -8,6 +8,7 @@ import selectors
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import IO, Protocol, cast
 
@@ -24,6 +25,7 @@ THREAD_VARIABLES = (
 )
 _READ_BYTES = 1 << 16
 _SECONDS_TO_LEAVE = 5.0
+_SECONDS_BETWEEN_LOOKS = 0.005
 
 
 class Engine(Protocol):
@@ -107,7 +109,7 @@ class Processes:
         for key, _ in self._selector.select(seconds):
             said.extend(self._hear(key.data))
         for slot, worker in list(self._workers.items()):
-            if worker.process.poll() is not None:
+            if worker.has_ended():
                 said.extend(self._bury(slot))
         return said
 
@@ -115,7 +117,7 @@ class Processes:
         """Send SIGTERM to every worker that has a task."""
         for worker in self._workers.values():
             if worker.busy:
-                worker.process.send_signal(signal.SIGTERM)
+                os.kill(worker.process.pid, signal.SIGTERM)
 
     def kill(self) -> None:
         """Kill every worker and what it has started."""
@@ -211,12 +213,22 @@ class _Worker:
         with contextlib.suppress(BrokenPipeError):
             self._stdin.close()
 
+    def has_ended(self) -> bool:
+        """Say whether the process is over; leave it unreaped, so that nobody else gets its number."""
+        if self.process.returncode is not None or not hasattr(os, "waitid"):
+            return self.process.poll() is not None
+        options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, self.process.pid, options) is not None
+
     def see_out(self) -> None:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(_SECONDS_TO_LEAVE)
+        """Wait for the process, not for long, and end what is left of its group."""
+        deadline = time.monotonic() + _SECONDS_TO_LEAVE
+        while not self.has_ended() and time.monotonic() < deadline:
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
         self.kill()
         self.process.wait()
-        self.dismiss()
+        with contextlib.suppress(BrokenPipeError):
+            self._stdin.close()
         self._stdout.close()
 
 
