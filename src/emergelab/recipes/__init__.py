@@ -1,0 +1,1 @@
+"""Builders: what a user asks for, as steps of the pipeline."""

@@ -1,0 +1,86 @@
+"""The folder of a run: its record, its store, its tables and its report.
+
+<run>/run.json      what was run and where its tables are in the store
+<run>/store/        the artifacts
+<run>/report/       the page
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from emergelab.errors import ArtifactError
+from emergelab.pipeline.files import write_text
+from emergelab.pipeline.store import Store
+from emergelab.spec import Json, canonical_json
+
+TABLES = ("scores", "curves", "items", "gains", "losses", "cells")
+_RECORD = "run.json"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class _Named:
+    """An artifact by the name of its folder."""
+
+    key: str
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder that holds, or will hold, one run."""
+
+    path: Path
+
+    @property
+    def store(self) -> Store:
+        """The run's artifacts."""
+        return Store(self.path / "store")
+
+    @property
+    def report(self) -> Path:
+        """The folder of the report."""
+        return self.path / "report"
+
+    def write_record(self, record: Mapping[str, Json]) -> None:
+        """Write what was run."""
+        write_text(self.path / _RECORD, canonical_json({"format": _FORMAT, **record}) + "\n")
+
+    def read_record(self) -> dict[str, Any]:
+        """Read what was run. Raises ArtifactError for a folder that is no run's."""
+        path = self.path / _RECORD
+        if not path.is_file():
+            raise ArtifactError(
+                f"{self.path} is no run's folder: it has no {_RECORD}. Give the folder that `emergelab run` made, "
+                "by default runs/<study>."
+            )
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ArtifactError(
+                f"{path} cannot be read ({error}). Run the study again with the same --out: it is written anew and "
+                "finished steps are kept."
+            ) from error
+        if not isinstance(record, dict) or record.get("format") != _FORMAT:  # pyright: ignore[reportUnknownMemberType]
+            raise ArtifactError(
+                f"{path} is not a record of this version of emergelab (format {_FORMAT}). Run the study again."
+            )
+        return record  # pyright: ignore[reportUnknownVariableType]
+
+    def open_artifact(self, key: str) -> Path:
+        """Return an artifact's folder, every byte checked. Raises ArtifactError and DamagedArtifactError."""
+        return self.store.open(_Named(key))
+
+    def open_tables(self) -> Path:
+        """Return the folder of the tables. Raises ArtifactError where the run is not finished."""
+        record = self.read_record()
+        if not self.store.finished(_Named(record["tables"])):
+            raise ArtifactError(
+                f"The run in {self.path} is not finished: its tables are missing. Give the command "
+                f"`emergelab run {record['command']}` again: it goes on where it stopped."
+            )
+        return self.open_artifact(record["tables"])

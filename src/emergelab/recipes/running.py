@@ -1,0 +1,184 @@
+"""Running a study into a folder, and making its report from what the folder holds."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from emergelab.errors import ArtifactError, StudyError
+from emergelab.pipeline import events
+from emergelab.pipeline.events import Event, Reporter
+from emergelab.pipeline.graph import State
+from emergelab.pipeline.manifest import installed_versions
+from emergelab.pipeline.runner import run
+from emergelab.pipeline.step import Step
+from emergelab.pipeline.survey import plan
+from emergelab.recipes.grid import Grid
+from emergelab.recipes.run_folder import RunFolder
+from emergelab.spec import Json
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for: a grid, a folder, and the arguments that ask for it again."""
+
+    grid: Grid
+    folder: RunFolder
+    arguments: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        """Return the arguments as one line for a shell."""
+        return shlex.join(self.arguments)
+
+
+@dataclass
+class Stopwatch:
+    """Passes events on and adds up the seconds of finished steps by kind."""
+
+    reporter: Reporter
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
+
+    def report(self, event: Event) -> None:
+        """Show `event`, and count it if it is a finished step."""
+        if isinstance(event, events.Finished):
+            kind = event.step.kind
+            self.seconds[kind] = self.seconds.get(kind, 0.0) + event.seconds
+        self.reporter.report(event)
+
+
+def run_study(request: Request, *, workers: int, reporter: Reporter) -> Path:
+    """Make everything that the study needs and return the page of its report.
+
+    The record is written before the first step and after the last, so that an unfinished run says what it is.
+    Raises what `pipeline.runner.run` raises.
+    """
+    folder, grid = request.folder, request.grid
+    before = _earlier_record(request)
+    record = _record(request)
+    earlier: Mapping[str, float] = before.get("times", {}) if before else {}
+    stopwatch = Stopwatch(reporter, dict(earlier))
+    folder.write_record(record)
+    try:
+        run([grid.tables], folder.store, workers=workers, reporter=stopwatch)
+    finally:
+        folder.write_record({**record, "times": {**stopwatch.seconds}})
+    finished = datetime.now(UTC).isoformat(timespec="seconds")
+    folder.write_record({**record, "times": {**stopwatch.seconds}, "finished": finished})
+    return make_report(folder)
+
+
+def plan_study(request: Request) -> list[tuple[Step, State]]:
+    """Return all steps of the study with their states; change nothing."""
+    _earlier_record(request)
+    return plan([request.grid.tables], request.folder.store)
+
+
+def make_report(folder: RunFolder) -> Path:
+    """Make the report of a finished run and return its page. Raises ArtifactError for what is missing or damaged."""
+    import polars as pl  # noqa: PLC0415 - slow to import
+
+    from emergelab.report.content import ReportInput  # noqa: PLC0415
+    from emergelab.report.page import write_report  # noqa: PLC0415
+
+    record, tables = folder.read_record(), folder.open_tables()
+    corpus = json.loads((folder.open_artifact(record["corpus"]) / "corpus.json").read_text(encoding="utf-8"))
+    frames = {
+        name: pl.read_parquet(tables / f"{name}.parquet") for name in ("items", "scores", "curves", "losses")
+    }
+    content = ReportInput(
+        title=record["name"],
+        **frames,
+        samples=[[(text, role) for text, role in sample] for sample in corpus["samples"]],
+        run={
+            "study_text": record["study_text"],
+            "study": record["study"],
+            "grammar_name": record["grammar_name"],
+            "grammar_text": record["grammar_text"],
+            "versions": record["versions"],
+            "machine": record["machine"],
+            "times": record.get("times", {}),
+            "finished": record.get("finished", ""),
+            "overlap": corpus["overlap"],
+            "notes": [f"Settings given on the command line: {', '.join(record['settings'])}."]
+            if record["settings"]
+            else [],
+        },
+    )
+    return write_report(content, folder.report)
+
+
+def _earlier_record(request: Request) -> dict[str, Any] | None:
+    """Return the record of an earlier run of this study in the folder. Raises StudyError for other contents."""
+    path, name = request.folder.path, request.grid.name
+    if path.exists() and not path.is_dir():
+        raise StudyError(f"{path} is a file. A run needs a folder of its own. Give another one with --out.")
+    if not path.exists() or not any(path.iterdir()):
+        return None
+    try:
+        record = request.folder.read_record()
+    except ArtifactError as error:
+        if (path / "store").is_dir():
+            return None
+        raise StudyError(
+            f"{path} holds something else than a run. A run needs a folder of its own. Give another one with --out."
+        ) from error
+    if record["name"] != name:
+        raise StudyError(
+            f"{path} holds a run of the study {record['name']!r}, not of {name!r}. A folder holds one study. "
+            "Give another one with --out."
+        )
+    return record
+
+
+def _record(request: Request) -> dict[str, Json]:
+    grid = request.grid
+    return {
+        "name": grid.name,
+        "command": request.command,
+        "settings": list(_settings(request.arguments)),
+        "study": grid.study.model_dump(mode="json"),
+        "study_text": grid.study_text,
+        "grammar_name": grid.grammar.name,
+        "grammar_text": grid.grammar_text,
+        "tables": grid.tables.key,
+        "corpus": grid.corpus.key,
+        "versions": {name: version or "not installed" for name, version in installed_versions().items()},
+        "machine": machine(),
+    }
+
+
+def _settings(arguments: tuple[str, ...]) -> list[str]:
+    return [value for flag, value in zip(arguments, arguments[1:], strict=False) if flag == "--set"]
+
+
+def machine() -> dict[str, str]:
+    """Return what the numbers were made on."""
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": str(available_cores()),
+    }
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or "unknown"
