@@ -108,7 +108,7 @@ def train_run(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> No
         initialisation=stream(keys["initialisation"], "initialisation", spec["seed"]),
         tokens_per_step=settings.batch * measured["mean_targets"],
         directory=out,
-        workplace=context.scratch,
+        scratch=context.scratch,
     )
     logging.getLogger("emergelab").addHandler(_NotesToUser(context))
     train(run, context.progress)
@@ -160,16 +160,18 @@ def score_cell(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> N
         "unique_documents": read if spec["documents"] is None else min(read, spec["documents"]),
         "flops": float(model.training_flops(checkpoint.tokens)),
         "seed": spec["seed"],
-        "loss": _loss(predictor, language, evaluate["loss_documents"], key),
+        "loss": _loss(predictor, model, language, evaluate["loss_documents"], key),
     }
     (out / "cell.json").write_text(canonical_json(record), encoding="utf-8")
 
 
-def _loss(predictor: TrainedPredictor, language: Language, documents: int, key: Stream) -> float:
+def _loss(
+    predictor: TrainedPredictor, spec: ModelSpec, language: Language, documents: int, key: Stream
+) -> float:
     """Return nats per token on documents of the training law that no run trains on."""
     from emergelab.evaluate.losses import Documents, corpus_loss  # noqa: PLC0415
 
-    corpus = Corpus(language, key.child("documents"), context=predictor.context)
+    corpus = Corpus(language, key.child("documents"), context=spec.context)
     tokens, lengths = corpus.tokens(np.arange(documents, dtype=np.int64))
     return corpus_loss(predictor, Documents(tokens=tokens, lengths=lengths))
 
