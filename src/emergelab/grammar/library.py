@@ -43,11 +43,9 @@ def find_grammar(name_or_path: str, beside: Path | None = None) -> GrammarFile:
         return GrammarFile(name_or_path, f"{name_or_path}{SUFFIX}", resource.read_text(encoding="utf-8"))
     path = Path(name_or_path) if beside is None else beside / name_or_path
     if not path.exists():
-        known = ", ".join(shipped_grammars())
-        near = suggestion(name_or_path, shipped_grammars())
         raise GrammarError(
-            f"There is no grammar {name_or_path!r}: neither a shipped one ({known}) nor a file. "
-            f"{near or 'Give one of these names, or the path of a .cag file.'}"
+            f"There is no grammar {name_or_path!r}. Give a shipped grammar's name or the path of a .cag file. "
+            f"{suggestion(name_or_path, shipped_grammars())}"
         )
     return GrammarFile(path.stem, str(path), _read(path))
 

@@ -102,10 +102,9 @@ def _require_tasks(study: Study, grammar: GrammarSyntax) -> None:
     known = [task.name for task in grammar.tasks]
     for name in study.evaluate.tasks:
         if name not in known:
-            near = suggestion(name, known)
             raise StudyError(
-                f"evaluate.tasks names {name!r}, which grammar {grammar.name} does not have. Its tasks are "
-                f"{', '.join(known) or 'none'}. {near or 'Name one of these, or add the task to the grammar.'}"
+                f"evaluate.tasks names {name!r}, which grammar {grammar.name} does not have. Name a task of the "
+                f"grammar, or add it there. {suggestion(name, known)}"
             )
 
 

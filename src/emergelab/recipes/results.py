@@ -29,10 +29,7 @@ class Rows:
 def read_table(folder: RunFolder, name: str) -> Rows:
     """Return a whole table. Raises UserError for one that a run does not have."""
     if name not in TABLES:
-        near = suggestion(name, TABLES)
-        raise UserError(
-            f"A run has no table {name!r}. Its tables are {', '.join(TABLES)}. {near or 'Choose one of them.'}"
-        )
+        raise UserError(f"A run has no table {name!r}. Choose one of its tables. {suggestion(name, TABLES)}")
     return query(folder, f'select * from "{name}"')  # noqa: S608 - the name is one of TABLES
 
 
@@ -64,7 +61,7 @@ def _confine(connection: Any, tables: Path) -> None:
     connection.execute(f"set allowed_paths = [{listed}]")
     connection.execute("set enable_external_access = false")
     for name, path in zip(TABLES, paths, strict=True):
-        connection.execute(f'create view "{name}" as select * from read_parquet({_quoted(str(path))})')
+        connection.execute(f'create view "{name}" as select * from read_parquet({_quoted(str(path))})')  # noqa: S608 - quoted
     connection.execute("set lock_configuration = true")
 
 
@@ -99,5 +96,5 @@ def as_lines(result: Rows, most: int) -> Sequence[Sequence[str]]:
 
 def _short(value: Any) -> str:
     if value is None:
-        return "–"
+        return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

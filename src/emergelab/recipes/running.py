@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,7 @@ def _record(request: Request) -> dict[str, Json]:
 
 
 def _settings(arguments: tuple[str, ...]) -> list[str]:
-    return [value for flag, value in zip(arguments, arguments[1:], strict=False) if flag == "--set"]
+    return [value for flag, value in pairwise(arguments) if flag == "--set"]
 
 
 def machine() -> dict[str, str]:

@@ -132,10 +132,9 @@ def find_study(name_or_path: str) -> StudyFile:
         return StudyFile(name_or_path, source, None, resource.read_text(encoding="utf-8"))
     path = Path(name_or_path)
     if not path.exists():
-        near = suggestion(name_or_path, shipped_studies())
         raise StudyError(
-            f"There is no study {name_or_path!r}: neither a shipped one ({', '.join(shipped_studies())}) nor a "
-            f"file. {near or 'Give one of these names, or the path of a .toml file.'}"
+            f"There is no study {name_or_path!r}. Give a shipped study's name or the path of a .toml file. "
+            f"{suggestion(name_or_path, shipped_studies())}"
         )
     return StudyFile(path.stem, str(path), path.absolute().parent, _read(path))
 
@@ -210,9 +209,8 @@ def _explain_one(detail: Mapping[str, Any]) -> str:
     if kind == "missing":
         return f"{name} is missing. {_purpose(place)} Add it."
     if kind == "extra_forbidden":
-        known = _known_entries(place[:-1])
-        near = suggestion(place[-1], known)
-        return f"There is no entry {name}. Known here are {', '.join(known)}. {near or 'Remove it.'}"
+        near = suggestion(place[-1], _known_entries(place[:-1]))
+        return f"{name} is no entry of a study. Remove it or mend its name. {near}"
     rule = str(detail["msg"]).removeprefix("Value error, ").rstrip(".")
     return f"{name} = {detail['input']!r}: {rule}. Change the entry."
 
