@@ -280,6 +280,12 @@ def test_a_run_is_told_in_plain_lines(store: Store):
     assert last.startswith("2 of 2 steps finished, ")
 
 
+@pytest.mark.parametrize(("workers", "threads"), [(-1, 1), (1, 0)])
+def test_impossible_numbers_of_workers_are_refused(store: Store, workers: int, threads: int):
+    with pytest.raises(ValueError, match="at least 0 workers of at least 1 thread"):
+        run([add(1)], store, workers=workers, threads=threads, reporter=Record())
+
+
 def test_what_is_ignored_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

@@ -48,6 +48,9 @@ def run(
     SIGINT, SIGTERM or SIGHUP, once the steps have saved; StepFailedError for a fault; UserError for a
     user's mistake. What is finished stays finished, and the same call goes on from there.
     """
+    if workers < 0 or threads < 1:
+        message = f"A run has at least 0 workers of at least 1 thread. Got {workers} and {threads}."
+        raise ValueError(message)
     if workers == 0:
         return drive(targets, store, Inline(), reporter, contextlib.nullcontext(Stops()))
     return drive(targets, store, Processes(workers, threads), reporter, counted_stops())

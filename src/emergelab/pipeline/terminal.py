@@ -82,7 +82,8 @@ class Terminal:
     def _say(self, event: Event) -> None:
         line = sentence(event)
         if line is not None:
-            self._console.print(line, style=_style(event), markup=False, highlight=False)
+            # As Text: a style given to `print` would tint the live view, too.
+            self._console.print(Text(line, style=_style(event)))
 
     def _refresh(self) -> None:
         if self._live is not None:
