@@ -16,7 +16,7 @@ from emergelab.grammar.syntax import Position
 _EXCERPT_WIDTH = 100
 _EXCERPT_BEFORE = 66
 _QUOTED_LENGTH = 40
-_REFERENCE = "The reference of the notation is docs/grammar.md."
+_REFERENCE = "See docs/grammar.md."
 _LAWS = "stop 0.1, power 1.5, all or uniform 2 20"
 _ITEM = "an item (a token in double quotes, a term, a rule, 'let', 'some', 'each', 'if')"
 _KINDS = {
@@ -141,7 +141,8 @@ def _remedy(token: Token, accepted: AbstractSet[str], words: Mapping[str, str]) 
 
 def _name_remedy(token: Token, accepted: AbstractSet[str], words: Mapping[str, str]) -> str | None:
     wanted = accepted & {"NAME", "RULE_NAME"}
-    if token.type in words and token.isalpha() and wanted and token.type not in _SECTIONS:
+    is_section = token.type in _SECTIONS and accepted >= _ITEMS
+    if token.type in words and token.isalpha() and wanted and not is_section:
         return f"'{token}' is a word of the notation: choose another name."
     if token.type == "RULE_NAME" and wanted == {"NAME"}:
         return "Only the names of rules begin with a capital letter."
