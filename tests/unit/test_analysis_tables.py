@@ -29,7 +29,7 @@ def described(cells: list[str], *, scale: int = 1) -> pl.DataFrame:
             "width": 64,
             "params": 1000 * scale,
             "train_tokens": 10_000,
-            "flops": 1e9,
+            "flops": 1e9 + seed,
             "seed": seed,
             "loss": 2.0 + 0.1 * seed,
         }
@@ -107,6 +107,12 @@ def test_undescribed_and_twice_described_cells_are_faults():
         scores_from_items(several(), described(["a"]))
     with pytest.raises(ValueError, match="once"):
         scores_from_items(several(), described(["a", "b", "b"]))
+
+
+def test_prompts_scored_twice_are_a_fault():
+    items = several()
+    with pytest.raises(ValueError, match="once in every group"):
+        scores_from_items(pl.concat([items, items.head(2)]), described(["a", "b"]))
 
 
 def test_missing_verdicts_are_not_wrong_ones():
@@ -199,6 +205,7 @@ def test_pooled_nats_have_the_two_way_layouts_interval(shared: float):
     expected = [nats.mean(dtype=float) + sign * half for sign in (0, -1, 1)]
     assert [row["nats"], row["nats_lo"], row["nats_hi"]] == pytest.approx(expected, rel=1e-5)
     assert (row["n"], row["loss"], row["chance"]) == (240, pytest.approx(2.25), pytest.approx(0.25))
+    assert row["flops"] == 1e9 + 2.5
 
 
 def test_pooled_accuracy_solves_wilsons_equation_with_the_measured_variance():

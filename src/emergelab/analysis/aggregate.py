@@ -22,7 +22,7 @@ from emergelab.analysis.seeds import pooled_scores
 from emergelab.scores.tables import CURVES, SCORES
 
 # One row for each cell: what was trained, and the loss it came to. Predictors without training have nulls.
-CELLS = pl.Schema({name: SCORES[name] for name in ("cell", *SCALE, "seed", "loss")})
+CELLS = pl.Schema({name: SCORES[name] for name in ("cell", *SCALE, "flops", "seed", "loss")})
 
 
 def scores_from_items(items: pl.DataFrame, cells: pl.DataFrame) -> pl.DataFrame:
@@ -32,7 +32,7 @@ def scores_from_items(items: pl.DataFrame, cells: pl.DataFrame) -> pl.DataFrame:
     prompts; step accuracy is the mean over prompts of the share of printed steps that are right, with
     Wilson's interval at the effective number of prompts. Items without a verdict (null) are not counted:
     a group of none has n = 0 and nulls. `cells` has the columns `CELLS`; a cell of the items that it does
-    not describe, or describes twice, raises ValueError.
+    not describe, or describes twice, raises ValueError, as does a prompt that is scored twice.
     """
     scored = pl.concat([_summary(part) for part in by_cell(with_shots(items))]).sort(GROUP)
     scored = scored.with_columns(*_accuracy(scored), *_nats(scored), *_step_accuracy(scored))
@@ -52,6 +52,8 @@ def curves_from_scores(scores: pl.DataFrame, items: pl.DataFrame) -> pl.DataFram
 
 def _summary(items: pl.DataFrame) -> pl.DataFrame:
     sums = items.filter(pl.col("step") == 0).group_by(GROUP).agg(*_sums())
+    if not sums.filter(pl.col("prompts") < pl.col("answers")).is_empty():
+        raise ValueError("A prompt must be scored once in every group. Got two sets of prompts of one name.")
     steps = credits_of(items, (*GROUP, "prompt")).group_by(GROUP).agg(*_step_sums())
     return sums.join(steps, on=GROUP, how="left", validate="1:1")
 
@@ -59,6 +61,8 @@ def _summary(items: pl.DataFrame) -> pl.DataFrame:
 def _sums() -> list[pl.Expr]:
     nats = pl.col("nats").cast(pl.Float64)
     return [
+        pl.len().alias("answers"),
+        pl.col("prompt").n_unique().alias("prompts"),
         pl.col("correct").count().alias("n"),
         pl.col("correct").mean().alias("accuracy"),
         pl.col("chance").cast(pl.Float64).mean(),

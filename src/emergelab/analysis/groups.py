@@ -11,7 +11,7 @@ import polars as pl
 from emergelab.analysis import intervals
 
 TASK = ("task", "form", "split", "decoding")
-SCALE = ("layers", "width", "params", "train_tokens", "unique_documents", "flops")
+SCALE = ("layers", "width", "params", "train_tokens", "unique_documents")
 NAMES = ("predictor", *TASK, "argument", "shots")
 GROUP = ("cell", *NAMES)
 CURVE = (*NAMES, *SCALE)
