@@ -149,7 +149,7 @@ def score_cell(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> N
             tables.append(score_prompts(predictor, prompts, cell=cell))
             tables.append(generate_answers(predictor, prompts, cell=cell))
     pl.concat(tables).write_parquet(out / "items.parquet", compression="zstd")
-    model, read = checkpoint.spec, checkpoint.step * spec["batch"]
+    model = checkpoint.spec
     record: dict[str, Json] = {
         "cell": cell,
         "layers": model.layers,
@@ -157,8 +157,9 @@ def score_cell(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> N
         "params": model.parameters(),
         "train_tokens": spec["tokens"],
         "counted_tokens": checkpoint.tokens,
-        "unique_documents": read if spec["documents"] is None else min(read, spec["documents"]),
-        "flops": float(model.training_flops(checkpoint.tokens)),
+        "documents_read": checkpoint.step * spec["batch"],
+        "unique_documents": spec["documents"],
+        "flops": float(model.training_flops(spec["tokens"])),
         "seed": spec["seed"],
         "loss": _loss(predictor, model, language, evaluate["loss_documents"], key),
     }

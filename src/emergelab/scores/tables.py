@@ -44,8 +44,8 @@ SCORES = pl.Schema(
     | _ESTIMATES
     | _SIZE
     | {
-        "train_tokens": pl.Int64,
-        "unique_documents": pl.Int64,
+        "train_tokens": pl.Int64,  # as the study asks; how many were counted stands in the table of cells
+        "unique_documents": pl.Int64,  # in a finite corpus; null where every document is new
         "flops": pl.Float64,
         "seed": pl.Int32,
         "loss": pl.Float64,  # nats per token on documents of the training law that no run trained on
