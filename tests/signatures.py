@@ -5,7 +5,10 @@ import sys
 from collections.abc import Callable
 from typing import Any, runtime_checkable
 
-from beartype import beartype
+from beartype import BeartypeConf, beartype
+
+# PEP 484: where a float is wanted an int will do.
+_CONFIGURATION = BeartypeConf(is_pep484_tower=True)
 
 
 def check(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -17,4 +20,4 @@ def check(function: Callable[..., Any]) -> Callable[..., Any]:
     for value in list(vars(sys.modules[function.__module__]).values()):
         if inspect.isclass(value) and getattr(value, "_is_protocol", False):
             runtime_checkable(value)
-    return beartype(function)
+    return beartype(function, conf=_CONFIGURATION)
