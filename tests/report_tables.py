@@ -1,7 +1,8 @@
-"""Synthetic tables in the shape of a real study's, for the tests of the report alone: nothing is measured here."""
+"""Synthetic tables in the shape of a real study's, for tests of the report: nothing is measured here."""
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -98,7 +99,15 @@ def cells_of(design: Design) -> list[tuple[str, int | None, int, int]]:
     ]
 
 
-def _items(design, cell, panel, decoding, argument, shots, rng) -> pl.DataFrame:  # noqa: PLR0913, PLR0917
+def _items(  # noqa: PLR0913, PLR0917  the coordinates of a group of rows
+    design: Design,
+    cell: tuple[str, int | None, int, int],
+    panel: tuple[str, str, str],
+    decoding: str,
+    argument: str,
+    shots: int,
+    rng: np.random.Generator,
+) -> pl.DataFrame:
     name, layers, tokens, seed = cell
     truth = accuracy_at(design, layers, tokens, panel, shots)
     if argument == "repeated":
@@ -106,32 +115,24 @@ def _items(design, cell, panel, decoding, argument, shots, rng) -> pl.DataFrame:
     truth = min(0.999, max(0.001, truth + 0.01 * np.sin(7 * seed)))
     share = (1 - np.exp(-shots / 12)) if argument == "repeated" else np.exp(-shots / 12)
     n = max(8, int(design.prompts * share))
-    right = rng.random(n) < truth
+    # Greedy generation and teacher forcing agree on whole answers, so both see the same draws.
+    drawn = np.random.default_rng(zlib.crc32(repr((name, panel, argument, shots)).encode()))
+    right = drawn.random(n) < truth
     nats = np.where(right, rng.gamma(2, -np.log(truth) / 2 + 0.01, n), rng.gamma(6, 0.5, n))
     parts = [(0, right)]
     if panel[1] == "steps":
-        first = right | (rng.random(n) < 0.5)
+        first = right | (drawn.random(n) < 0.5)
         final = right | (rng.random(n) < (0.6 if decoding == "teacher_forced" else 0.1))
         parts += [(1, first), (2, final & (right | ~first))]
+    group = {"cell": name, "predictor": "model", "task": panel[0], "form": panel[1], "split": panel[2]}
+    group |= {"decoding": decoding, "shot": shots, "argument": argument}
+    group |= {"chance": chance_at(shots) if design.chance else None}
+    rows = {name: [value] * n for name, value in group.items()}
+    rows |= {"prompt": np.arange(n), "nats": nats if decoding == "teacher_forced" else [None] * n}
     return pl.concat(
         [
-            pl.DataFrame(
-                {
-                    "cell": [name] * n,
-                    "predictor": ["model"] * n,
-                    "task": [panel[0]] * n,
-                    "form": [panel[1]] * n,
-                    "split": [panel[2]] * n,
-                    "decoding": [decoding] * n,
-                    "prompt": np.arange(n),
-                    "shot": [shots] * n,
-                    "step": [step] * n,
-                    "argument": [argument] * n,
-                    "correct": correct,
-                    "nats": nats if decoding == "teacher_forced" else [None] * n,
-                    "chance": [chance_at(shots) if design.chance else None] * n,
-                },
-                schema=ITEMS,
+            pl.DataFrame(rows | {"step": [step] * n, "correct": correct}).select(
+                [pl.col(column).cast(kind) for column, kind in ITEMS.items()]
             )
             for step, correct in parts
         ]

@@ -69,12 +69,18 @@ class Page:
         self.resize(width, height)
         self.scheme(scheme)
         self.send("Page.navigate", url=path.as_uri())
-        self.wait("document.documentElement.dataset.charts === 'drawn'")
+        self.wait("document.documentElement?.dataset.charts === 'drawn'")
 
     def resize(self, width: int, height: int = 900) -> None:
         """Set the window's size in CSS pixels."""
         mobile = width < 600
-        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile)
+        self.send(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=mobile,
+        )
 
     def scheme(self, name: str) -> None:
         """Set what the page sees as the reader's preferred colour scheme."""
@@ -92,7 +98,7 @@ class Page:
         """Return the value of a JavaScript expression."""
         result = self.send("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in result:
-            raise RuntimeError(result["exceptionDetails"])
+            raise RuntimeError(result["exceptionDetails"]["exception"].get("description", expression))
         return result["result"].get("value")
 
     def screenshot(self, path: Path) -> None:
@@ -107,9 +113,13 @@ class Page:
             event
             for event in self.events
             if event.get("method") in bad
-            or (event.get("method") == "Runtime.consoleAPICalled" and event["params"]["type"] in {"error", "warning"})
             or (
-                event.get("method") == "Log.entryAdded" and event["params"]["entry"]["level"] in {"error", "warning"}
+                event.get("method") == "Runtime.consoleAPICalled"
+                and event["params"]["type"] in {"error", "warning"}
+            )
+            or (
+                event.get("method") == "Log.entryAdded"
+                and event["params"]["entry"]["level"] in {"error", "warning"}
             )
         ]
 
@@ -141,7 +151,9 @@ def browser(profile: Path) -> Iterator[Page]:
     command = [str(find()), *FLAGS, f"--user-data-dir={profile}"]
     # Chromium reads commands from descriptor 3 and writes answers to 4.
     shell = ["bash", "-c", f'exec "$@" 3<&{to_browser} 4>&{from_browser}', "bash", *command]
-    with subprocess.Popen(shell, pass_fds=(to_browser, from_browser), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        shell, pass_fds=(to_browser, from_browser), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
         os.close(to_browser)
         os.close(from_browser)
         try:

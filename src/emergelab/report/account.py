@@ -13,7 +13,7 @@ from emergelab.report.content import ReportInput
 from emergelab.report.series import TRAINED, Prepared
 
 _ROLES = {
-    "start": "marks the document’s start",
+    "start": "starts the document",
     "argument": "is given",
     "intermediate": "is a printed step",
     "answer": "is to be predicted",
@@ -47,7 +47,11 @@ def summary(prepared: Prepared) -> dict[str, Any]:
     return {
         "at": facts.shots_words(rows),
         "series": series,
-        "rows": [_summary_row(str(key[0]), part, series) for key, part in rows.group_by("panel", maintain_order=True)],
+        "rows": [
+            _summary_row(str(key[0]), part, series)
+            for key, part in rows.group_by("panel", maintain_order=True)
+        ],
+        "losses": _losses(rows, series),
     }
 
 
@@ -58,11 +62,12 @@ def ran(content: ReportInput, prepared: Prepared) -> list[tuple[str, str]]:
         ("Grammar", content.run.get("grammar_name", "")),
         ("Models", words.listing(prepared.sizes)),
         ("Parameters", words.listing(_counts(trained["params"]))),
-        ("Training tokens at which models were read", words.listing(_counts(trained["train_tokens"]))),
+        ("Read after training tokens", words.listing(_counts(trained["train_tokens"]))),
         ("Seeds", _seeds(content.scores)),
+        ("Examples in a prompt", _shots(prepared)),
         ("Cells of the grid", str(content.scores.filter(TRAINED)["cell"].n_unique())),
         ("Answers scored", words.count(content.items.filter(pl.col("step") == 0).height)),
-        ("Overlap of training with what was held out", _overlap(content)),
+        ("Held out", _overlap(content)),
         ("Time", _times(content)),
         ("Machine", ", ".join(f"{name} {value}" for name, value in content.run.get("machine", {}).items())),
         ("Finished", content.run.get("finished", "")),
@@ -70,24 +75,16 @@ def ran(content: ReportInput, prepared: Prepared) -> list[tuple[str, str]]:
     return [(name, value) for name, value in entries if value]
 
 
-def method(prepared: Prepared) -> list[tuple[str, str]]:
-    """Return (question, answer) on how to read the page and how its numbers came about."""
-    sizes = prepared.answers["n"].drop_nulls()
-    span = f"{sizes.min()} to {sizes.max()}" if sizes.len() else "an unknown number of"
-    return [
-        ("Answer", "All of a row behind its argument. It is right when every one of its tokens is the likeliest of the whole vocabulary."),
-        ("Examples", "Rows that stand before the query in the same prompt. “At 10 examples” scores the eleventh row."),
-        ("Fresh argument", "The query’s argument stood in no example, so that its answer cannot be copied. Headlines count these alone."),
-        ("Nats", "−ln of the probability that the model gives to the right answer, summed over the answer’s tokens, averaged over answers. 0 is certainty; a guess at chance costs −ln(chance)."),
-        ("Chance", "The mean chance of a guess that knows the kind of function and strikes off what the prompt rules out; it can rise with the examples."),
-        ("Held out", "A composition whose function table no derivation in training has, in any form. “Seen” ones may occur there."),
-        ("Clearly above chance", "The whole 95 % interval lies above chance. Of many such comparisons, about one in forty comes out so by luck alone."),
-        ("Intervals of accuracy", f"{_methods(prepared, 'accuracy_method')}. A number rests on {span} scored answers; tables and tooltips give each n."),
-        ("Intervals of nats", f"{_methods(prepared, 'nats_method')}."),
-        ("Seeds", _seed_words(prepared)),
-        ("Printed minus silent", "Newcombe’s interval, made of the two forms’ own as if their prompts were independent."),
-        ("Missing", "A dash. It never stands for zero."),
-    ]
+def method(prepared: Prepared) -> dict[str, Any]:
+    """Return what explains the numbers: interval methods, answers behind a number, over seeds or not."""
+    counts = prepared.answers["n"].drop_nulls()
+    return {
+        "accuracy": _methods(prepared, "accuracy_method"),
+        "nats": _methods(prepared, "nats_method"),
+        "least": counts.min(),
+        "most": counts.max(),
+        "over_seeds": prepared.answers["seed"].null_count() > 0,
+    }
 
 
 def _lead(content: ReportInput, prepared: Prepared) -> str:
@@ -105,7 +102,8 @@ def _fine(prepared: Prepared) -> str:
     base = "Brackets hold 95 % intervals. Queries with fresh arguments only, teacher-forced."
     if prepared.answers["seed"].null_count():
         return base
-    return f"{base} {words.plural(seeds, 'seed')} of training: another seed may emerge earlier, later or not at all."
+    said = f"{words.plural(seeds, 'seed')} of training"
+    return f"{base} {said}: another seed may emerge earlier, later or not at all."
 
 
 def _summary_row(panel: str, part: pl.DataFrame, series: list[str]) -> dict[str, Any]:
@@ -115,7 +113,7 @@ def _summary_row(panel: str, part: pl.DataFrame, series: list[str]) -> dict[str,
     return {
         "task": task,
         "detail": detail,
-        "chance": "–" if chance is None else words.share(float(str(chance))),
+        "chance": words.MISSING if chance is None else words.share(float(str(chance))),
         "cells": [
             {
                 "accuracy": facts.reading(rows),
@@ -127,6 +125,14 @@ def _summary_row(panel: str, part: pl.DataFrame, series: list[str]) -> dict[str,
     }
 
 
+def _losses(rows: pl.DataFrame, series: list[str]) -> list[str]:
+    """Return each series' loss on documents that no run trained on; nothing where none was measured."""
+    if rows["loss"].null_count() == rows.height:
+        return []
+    means = [rows.filter(pl.col("series") == name)["loss"].drop_nulls().unique().mean() for name in series]
+    return [words.nats(None if mean is None else float(str(mean))) for mean in means]
+
+
 def _counts(column: pl.Series) -> list[str]:
     return [words.count(value) for value in column.drop_nulls().unique().sort()]
 
@@ -136,13 +142,21 @@ def _seeds(scores: pl.DataFrame) -> str:
     return words.listing([str(seed) for seed in seeds])
 
 
+def _shots(prepared: Prepared) -> str:
+    shots = prepared.answers["shots"].drop_nulls()
+    return f"{shots.min()} to {shots.max()}" if shots.len() else ""
+
+
 def _overlap(content: ReportInput) -> str:
     proof = content.run.get("overlap", {})
     if "overlap" not in proof:
         return ""
-    held, trained = proof.get("held_out_tables"), proof.get("training_tables")
-    compared = f", of {held} held-out and {trained} training function tables" if held is not None else ""
-    return f"{proof['overlap']}{compared}"
+    found, held, trained = (
+        proof["overlap"],
+        proof.get("held_out_tables", "all"),
+        proof.get("training_tables", "those"),
+    )
+    return f"{held} function tables; {found or 'none'} of them among the {trained} of training"
 
 
 def _times(content: ReportInput) -> str:
@@ -157,16 +171,12 @@ def _methods(prepared: Prepared, column: str) -> str:
     return words.listing(prepared.answers[column].drop_nulls().unique().sort().to_list()) or "Not recorded"
 
 
-def _seed_words(prepared: Prepared) -> str:
-    if prepared.answers["seed"].null_count():
-        return "Estimates are over seeds, prompts within a seed belonging together."
-    return "Intervals are over prompts and hold for the trained models as they are; below five seeds nothing is said of other seeds, and each seed is drawn."
-
-
 def _document(document: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
     shown = [{"text": text, "role": role, "mark": _mark(role)} for text, role in document[:_MOST_TOKENS]]
     rest = len(document) - _MOST_TOKENS
-    return [*shown, {"text": f"… {rest} more", "role": "left out", "mark": "separator"}] if rest > 0 else shown
+    return (
+        [*shown, {"text": f"… {rest} more", "role": "left out", "mark": "separator"}] if rest > 0 else shown
+    )
 
 
 def _mark(role: str) -> str:

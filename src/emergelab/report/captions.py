@@ -13,101 +13,100 @@ _LISTED = 3
 
 def shot_curves(information: Information, prepared: Prepared) -> str:
     """Say what learning from examples looks like, and where the largest model ends."""
-    del information
+    chance = (
+        "Chance itself rises with the examples where answers can be struck off. "
+        if information.frame["guess"].is_not_null().any()
+        else ""
+    )
     return (
-        "A curve that climbs with the number of examples, away from the dashed line, is in-context learning; one that stays "
-        "on the line is none, and one that starts high knew the answer from training. Chance itself rises with the "
-        "examples where answers can be struck off. " + _ends(prepared) + _interval_words(prepared)
+        "A curve that climbs away from the dashed line as examples are added is in-context learning. One that "
+        "stays on the line is none; one that starts high knew the answer from training. "
+        f"{chance}{_ends(prepared)}{_interval_words(information)}"
     )
 
 
 def emergence_over_tokens(information: Information, prepared: Prepared) -> str:
     """Say where the largest step lies, and whether nats move with accuracy."""
-    del information
+    general = (
+        "A jump in accuracy can come from the measure alone, so the same cells are shown in nats, a measure "
+        "without a threshold. Between the points nothing was measured. "
+    )
     step = facts.steepest_step(facts.over_tokens(prepared))
-    general = "A jump in accuracy can come from the measure alone, so the same cells stand below in nats, which move smoothly. "
     if step is None:
-        return general + "No two neighbouring token counts of the largest model differ clearly in accuracy."
+        return f"{general}{_interval_words(information)}"
     before, after = step
+    tokens = [words.count(rows["train_tokens"][0]) for rows in step]
+    also = "a clear fall too" if facts.nats_agree(before, after) else "no clear fall"
     return (
-        general + f"The largest step of {prepared.largest} is on {panel_words(after['panel'][0])}, from "
-        f"{facts.reading(before)} at {words.count(before['train_tokens'][0])} tokens to {facts.reading(after)} at "
-        f"{words.count(after['train_tokens'][0])}; in nats from {facts.reading(before, 'nats')} to {facts.reading(after, 'nats')}. "
-        "Points are what was read; between them nothing was measured."
+        f"{general}The steepest step of {prepared.largest} is on {panel_words(after['panel'][0])}: "
+        f"{facts.reading(before)} at {tokens[0]} tokens, {facts.reading(after)} at {tokens[1]}. "
+        f"In nats it is {facts.reading(before, 'nats')} and {facts.reading(after, 'nats')}, {also}."
     )
 
 
 def emergence_over_size(information: Information, prepared: Prepared) -> str:
     """Say how many sizes there are and what the counts above chance are."""
-    del information
-    tokens = facts.final_rows(prepared)["train_tokens"].drop_nulls().unique().sort().to_list()
-    at = words.listing([words.count(count) for count in tokens])
-    text = f"Each size after its last training token ({at}), so that only size differs. " if len(tokens) == 1 else (
-        f"Each size after its last training token; these differ ({at}), so size is not all that changes here. "
+    tokens = [words.count(count) for count in information.frame["train_tokens"].unique().sort()]
+    differs = (
+        "so that only size differs"
+        if len(tokens) == 1
+        else "so that the training tokens differ as well as the size"
     )
-    few = f"{words.plural(len(prepared.sizes), 'size')} cannot tell a threshold's shape. "
-    return text + facts.by_size(prepared) + " " + few
+    sizes = words.plural(information.frame["series"].n_unique(), "size")
+    return (
+        f"Each size after its last training token ({words.listing(tokens)}), {differs}. "
+        f"{facts.by_size(prepared)} {sizes} show where a change lies, not its shape."
+    )
 
 
 def printed_gain(information: Information, prepared: Prepared) -> str:
     """Say what the gain is made of."""
-    del prepared
     frame = information.frame.filter(pl.col("measure") == "accuracy gained")
-    part = ""
-    if frame["lines"].max() == 1:
-        best = frame.sort("value", descending=True).row(0, named=True)
-        part = (
-            f"The largest gain, {words.signed(best['value'])} [{words.signed(best['lo'])}, {words.signed(best['hi'])}], is that of "
-            f"{best['series']} at {words.count(best['train_tokens'])} tokens on {best['task']} ({best['split'].replace('_', ' ')}). "
-        )
     return (
-        "Above the dashed line printing the steps helps, below it it hurts. A printed answer is right only when all its "
-        f"steps are. {part}The difference holds two things at once: what theory predicts from the description lengths "
-        "of the two forms, and how much better the model has learned the one than the other; this figure does not part them."
+        "Above the dashed line printing the steps helps, below it harms. A printed answer is right only when "
+        f"all its steps are. {_largest_gain(frame, prepared)}Two things are in this difference, and the figure "
+        "does not part them: what theory predicts from the description lengths of the two forms in the "
+        "grammar, and how much better the model has learned the one form than the other."
     )
 
 
 def grid(information: Information, prepared: Prepared) -> str:
     """Say what a cell is."""
     shots = information.frame["shots"].drop_nulls().unique().sort().to_list()
-    at = words.listing([str(count) for count in shots])
-    seeds = information.frame["seeds"].max()
-    mean = f" Each number is the mean of up to {seeds} seeds." if seeds is not None and int(str(seeds)) > 1 else ""
+    seeds = int(str(information.frame["seeds"].max()))
     empty = information.frame["value"].null_count()
-    missing = f" {words.plural(empty, 'cell')} without a number: not run, or not scored." if empty else ""
-    return f"Share of right answers at {at} examples, one cell for each model and token count.{mean}{missing} {facts.by_size(prepared)}"
+    parts = [
+        f"Share of right answers at {words.listing([str(count) for count in shots])} examples.",
+        f"Each number is the mean of up to {seeds} seeds." if seeds > 1 else "",
+        f"{words.plural(empty, 'cell')} without a number: not run, or not scored." if empty else "",
+        facts.by_size(prepared),
+    ]
+    return " ".join(part for part in parts if part)
 
 
 def training_loss(information: Information, prepared: Prepared) -> str:
     """Say where each size ends."""
     del prepared
-    last = information.frame.sort("tokens").group_by("series", "series_rank", maintain_order=True).agg(
-        low=pl.col("loss").filter(pl.col("tokens") == pl.col("tokens").max()).min(),
-        high=pl.col("loss").filter(pl.col("tokens") == pl.col("tokens").max()).max(),
-    )
-    ends = [
+    last = pl.col("loss").filter(pl.col("tokens") == pl.col("tokens").max())
+    ends = information.frame.group_by("series", "series_rank").agg(low=last.min(), high=last.max())
+    listed = [
         f"{series} {words.nats(low)}" + (f" to {words.nats(high)}" if high > low else "")
-        for series, low, high in last.sort("series_rank").select("series", "low", "high").iter_rows()
+        for series, low, high in ends.sort("series_rank").select("series", "low", "high").iter_rows()
     ]
     return (
-        "Mean over every token of the batch, predictable and unpredictable ones alike: arguments drawn at random cannot be "
-        f"foretold, so the loss cannot reach zero. Last values in nats per token: {words.listing(ends)}."
+        "Mean over all tokens of a batch. Arguments drawn at random cannot be foretold, so the loss cannot "
+        f"reach zero. Last values, in nats per token: {words.listing(listed)}."
     )
 
 
 def free_generation(information: Information, prepared: Prepared) -> str:
     """Say how far the two ways of scoring agree on whole answers."""
     del prepared
-    whole = information.frame.filter(pl.col("part") == "whole answer")
-    pairs = whole.pivot("decoding", index=["panel", "line"], values="value")
-    gap = None
-    if {"free", "teacher_forced"} <= set(pairs.columns):
-        gap = (pairs["free"] - pairs["teacher_forced"]).abs().max()
-    said = "" if gap is None else f" Here they differ by {words.share(float(str(gap)))} at most."
     return (
-        "Teacher forcing scores every token after the right ones; free generation lets the model go on from its own tokens. "
-        "A whole answer that is right in one is right in the other when the likeliest token is taken each time, so whole "
-        f"answers are a check.{said} Single steps may differ: after a wrong step the model's next one starts from the wrong place."
+        "Teacher forcing scores every token after the right ones; free generation lets the model go on from "
+        "its own tokens, taking the likeliest each time. A whole answer that is right in one way is then right "
+        f"in the other, so whole answers are a check: {_agreement(information.frame)}. Single steps may differ: "
+        "after a wrong step the next one starts from the wrong place."
     )
 
 
@@ -115,37 +114,67 @@ def fresh_and_repeated(information: Information, prepared: Prepared) -> str:
     """Say how large copying is where it is largest."""
     del prepared
     last = information.frame.filter(pl.col("shots") == pl.col("shots").max().over("panel"))
-    means = last.group_by("panel", "panel_rank", "argument").agg(pl.col("value").mean())
-    pairs = means.pivot("argument", index=["panel", "panel_rank"], values="value").sort("panel_rank")
+    value = pl.col("value")
+    gaps = (
+        last.group_by("panel", "panel_rank")
+        .agg(
+            fresh=value.filter(pl.col("argument") == "fresh").mean(),
+            repeated=value.filter(pl.col("argument") == "repeated").mean(),
+        )
+        .drop_nulls()
+        .sort(pl.col("repeated") - pl.col("fresh"), "panel_rank", descending=[True, False])
+    )
     said = ""
-    if {"fresh", "repeated"} <= set(pairs.columns):
-        most = pairs.with_columns(gap=pl.col("repeated") - pl.col("fresh")).sort("gap", descending=True, nulls_last=True)
-        row = most.row(0, named=True)
+    if not gaps.is_empty():
+        widest = gaps.row(0, named=True)
         said = (
-            f"The gap is widest on {panel_words(row['panel'])}: {words.share(row['repeated'])} where the query was answered "
-            f"before, {words.share(row['fresh'])} where it was not. "
+            f"The gap is widest on {panel_words(widest['panel'])}: {words.share(widest['repeated'])} where the "
+            f"answer was already shown, {words.share(widest['fresh'])} where it was not. "
         )
     return (
         f"A query whose argument stands among the examples can be answered by copying. {said}"
-        "Every other figure and number on this page therefore counts fresh arguments only."
+        "All other figures and numbers on this page count fresh arguments alone."
     )
 
 
 def _ends(prepared: Prepared) -> str:
     rows = facts.final_rows(prepared, prepared.largest)
-    ranked = rows.sort("accuracy", descending=True, nulls_last=True)["panel"].unique(maintain_order=True).to_list()
-    listed = [
-        f"{panel_words(panel)} {facts.reading(part)}, {facts.reading(part, 'nats')} nats"
-        for panel in ranked[:_LISTED]
-        for part in [rows.filter(pl.col("panel") == panel)]
-    ]
-    return f"{prepared.largest} ends, {facts.shots_words(rows)}, at: {'; '.join(listed)}. " if listed else ""
+    ranked = rows.sort("accuracy", descending=True, nulls_last=True)["panel"].unique(maintain_order=True)
+    listed: list[str] = []
+    for panel in ranked.head(_LISTED):
+        part = rows.filter(pl.col("panel") == panel)
+        listed.append(f"{facts.reading(part)} on {panel_words(panel)} ({facts.reading(part, 'nats')} nats)")
+    if not listed:
+        return ""
+    return f"The best of {prepared.largest} {facts.shots_words(rows)}: {words.listing(listed)}. "
 
 
-def _interval_words(prepared: Prepared) -> str:
-    most = prepared.fresh["lines"].max()
-    if most == 1:
+def _interval_words(information: Information) -> str:
+    if information.frame["lines"].max() == 1:
         return "Bands are 95 % intervals."
     return "Below five seeds each seed is a line of its own, without a band."
 
 
+def _largest_gain(frame: pl.DataFrame, prepared: Prepared) -> str:
+    """Name the largest gain of the largest model after its last training token."""
+    last = frame.filter(pl.col("series") == prepared.largest)
+    last = last.filter(pl.col("train_tokens") == pl.col("train_tokens").max())
+    if last.is_empty():
+        return ""
+    panel = last.sort("value", descending=True)["panel"][0]
+    part = last.filter(pl.col("panel") == panel)
+    tokens = words.count(part["train_tokens"][0])
+    return f"For {prepared.largest} at {tokens} tokens it is {facts.gain(part)} on {panel_words(panel)}. "
+
+
+def _agreement(frame: pl.DataFrame) -> str:
+    whole = frame.filter(pl.col("part") == "whole answer")
+    keys = ["panel", "line"]
+    forced, free = (
+        whole.filter(pl.col("decoding") == mode).select(*keys, "value") for mode in ("teacher_forced", "free")
+    )
+    gap = forced.join(free, on=keys).select((pl.col("value") - pl.col("value_right")).abs().max()).item()
+    if gap is None:
+        return "here they cannot be compared"
+    difference = words.share(gap)
+    return "here they agree" if difference == "0.00" else f"here they differ by {difference} at most"

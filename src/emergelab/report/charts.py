@@ -1,7 +1,11 @@
-"""Draws what `information` computed: one Vega-Lite chart for each figure, colours as CSS variables."""
+"""Draws what `information` computed: one Vega-Lite chart for each figure, colours as CSS variables.
+
+A chart names its rows and holds none: Altair copies what it holds many times over.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +13,7 @@ import altair as alt
 import polars as pl
 from polars import selectors
 
-from emergelab.report import theme
+from emergelab.report import theme, words
 from emergelab.report.information import ACCURACY, NATS, Information
 from emergelab.report.series import Prepared
 
@@ -17,7 +21,19 @@ GUESS = "guess at chance"
 MOST_COLUMNS = 5
 PANEL_WIDTH = 172
 PANEL_HEIGHT = 150
-_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
+_CELL_WIDTH = 36
+_DIGITS = 5
+_ROWS = "rows"
+_SHAPES = (
+    "circle",
+    "square",
+    "triangle-up",
+    "diamond",
+    "cross",
+    "triangle-down",
+    "triangle-right",
+    "triangle-left",
+)
 _TITLES = {
     ACCURACY: "answers right (share)",
     NATS: "nats per answer",
@@ -47,6 +63,22 @@ Chart = Any
 
 
 @dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """A chart and, by name, the rows that it shows."""
+
+    chart: Chart
+    rows: Mapping[str, pl.DataFrame]
+
+    def specification(self) -> dict[str, Any]:
+        """Return the chart as Vega-Lite, its rows inlined, floats rounded to what a screen can show."""
+        datasets = {
+            name: frame.with_columns(selectors.float().round_sig_figs(_DIGITS)).to_dicts()
+            for name, frame in self.rows.items()
+        }
+        return {**self.chart.to_dict(validate=False), "datasets": datasets}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scales:
     """Colour and shape by one column: its values in the order of the legend."""
 
@@ -65,7 +97,9 @@ class Scales:
     @property
     def shape(self) -> Chart:
         """The channel of points, merged with the legend of colours."""
-        return alt.Shape(f"{self.column}:N", title=None, sort=list(self.domain), scale=self._scale(self.shapes))
+        return alt.Shape(
+            f"{self.column}:N", title=None, sort=list(self.domain), scale=self._scale(self.shapes)
+        )
 
     def _scale(self, values: tuple[str, ...]) -> Chart:
         return alt.Scale(domain=list(self.domain), range=list(values))
@@ -90,26 +124,30 @@ class Axes:
         """The channels of intervals."""
         return {"y": self._channel("lo"), "y2": alt.Y2("hi:Q")}
 
-    def _top(self) -> dict[str, float]:
+    def _top(self) -> Chart:
         top = self.domain[1] if self.domain else None
-        return {} if top is None else {"domainMax": top}
+        return alt.Undefined if top is None else top
 
     def _channel(self, column: str) -> Chart:
-        scale = alt.Scale(zero=True) if self.domain is None else alt.Scale(domainMin=self.domain[0], **self._top())
+        scale = (
+            alt.Scale(zero=True)
+            if self.domain is None
+            else alt.Scale(domainMin=self.domain[0], domainMax=self._top())
+        )
         return alt.Y(f"{column}:Q", title=self.title, scale=scale, axis=_y_axis(".1~f"))
 
 
-def draw_shot_curves(information: Information, prepared: Prepared) -> Chart:
+def draw_shot_curves(information: Information, prepared: Prepared) -> Drawing:
     """Draw small multiples by task, colour by size, chance dashed; accuracy above nats."""
     return _by_measure(information.frame, _shots_axis(), "shots", prepared)
 
 
-def draw_emergence_over_tokens(information: Information, prepared: Prepared) -> Chart:
+def draw_emergence_over_tokens(information: Information, prepared: Prepared) -> Drawing:
     """Draw one line for each size over the logarithm of training tokens."""
     return _by_measure(information.frame, _tokens_axis(information.frame), "train_tokens", prepared)
 
 
-def draw_emergence_over_size(information: Information, prepared: Prepared) -> Chart:
+def draw_emergence_over_size(information: Information, prepared: Prepared) -> Drawing:
     """Draw points with intervals over the logarithm of the number of parameters."""
     values = information.frame["params"].unique().sort().to_list()
     scale = alt.Scale(type="log", padding=14, nice=False)
@@ -118,74 +156,85 @@ def draw_emergence_over_size(information: Information, prepared: Prepared) -> Ch
     return _by_measure(information.frame, x, "params", prepared)
 
 
-def draw_printed_gain(information: Information, prepared: Prepared) -> Chart:
+def draw_printed_gain(information: Information, prepared: Prepared) -> Drawing:
     """Draw the gain from printing over training tokens, with a line at no gain."""
     frame = information.frame
     scales = series_scales(frame, prepared)
     zero = alt.Chart().mark_rule(color=theme.variable("guess"), strokeDash=[4, 3]).encode(y=alt.datum(0))
-    parts = []
+    parts: dict[str, Chart] = {}
     for measure in frame["measure"].unique(maintain_order=True):
-        rows = frame.filter(pl.col("measure") == measure)
         axes = Axes(x=_tokens_axis(frame), along="train_tokens", title=_TITLES[measure])
-        parts.append(_facet([zero, *_estimates(rows, axes, scales)], rows))
-    return alt.vconcat(*parts)
+        parts[measure] = _facet([zero, *_estimates(frame, axes, scales)], frame, measure)
+    return _together(parts, frame)
 
 
-def draw_grid(information: Information, prepared: Prepared) -> Chart:
+def draw_grid(information: Information, prepared: Prepared) -> Drawing:
     """Draw a heat map of accuracy, the number written in every cell."""
-    frame = information.frame.with_columns(text=pl.col("value").map_elements(_two_decimals, pl.String).fill_null("–"))
+    frame = information.frame.with_columns(
+        text=pl.Series([words.share(value) for value in information.frame["value"]], dtype=pl.String)
+    )
     order = [name for name in reversed(prepared.sizes) if name in set(frame["series"])]
-    plain = {"ticks": False, "domain": False}
-    axis = alt.Axis(labelExpr=_COUNT, labelAngle=0, **plain)
+    axis = alt.Axis(labelExpr=_COUNT, labelAngle=0, ticks=False, domain=False)
     x = alt.X("train_tokens:O", title="training tokens", axis=axis)
-    base = alt.Chart().encode(x=x, y=alt.Y("series:N", title=None, sort=order, axis=alt.Axis(**plain)))
+    y = alt.Y("series:N", title=None, sort=order, axis=alt.Axis(ticks=False, domain=False))
+    base = alt.Chart().encode(x=x, y=y)
     cell = base.mark_rect(stroke=theme.variable("card"), strokeWidth=2, cornerRadius=3)
-    colour = alt.Color("value:Q", scale=_heat_scale(), legend=None)
-    ink = alt.condition(
-        alt.datum.value >= 0.5,  # noqa: PLR2004  the middle of the colours
-        alt.value(theme.variable("heat-ink-high")),
-        alt.value(theme.variable("heat-ink-low")),
+    colour, ink = (
+        alt.Color("value:Q", scale=_heat_scale(name), legend=None) for name in ("heat", "heat-ink")
     )
     cells = cell.encode(color=colour, tooltip=_tooltip(frame, "value", "train_tokens"))
     text = base.mark_text(fontSize=11).encode(text="text:N", color=ink)
-    return _facet([cells, text], frame, height=28 * max(1, len(order)))
+    layers = [alt.layer(cells, text).resolve_scale(color="independent")]
+    chart = _facet(layers, frame, _ROWS, height=28 * max(1, len(order)))
+    wide = chart.properties(usermeta={"minimum": _CELL_WIDTH * frame["train_tokens"].n_unique()})
+    return Drawing(chart=wide, rows={_ROWS: frame})
 
 
-def draw_training_loss(information: Information, prepared: Prepared) -> Chart:
+def draw_training_loss(information: Information, prepared: Prepared) -> Drawing:
     """Draw one line for each run."""
     frame = information.frame
     x = alt.X("tokens:Q", title="training tokens", axis=alt.Axis(labelExpr=_COUNT, tickCount=6))
     y = alt.Y("loss:Q", title="loss (nats per token)", scale=alt.Scale(zero=False), axis=_y_axis(".2~f"))
-    line = alt.Chart(_data(frame)).mark_line(strokeWidth=1.5, strokeJoin="round", clip=True)
+    line = alt.Chart(alt.NamedData(_ROWS)).mark_line(strokeWidth=1.5, strokeJoin="round", clip=True)
     colour = series_scales(frame, prepared).colour
-    chart = line.encode(x=x, y=y, color=colour, detail="line:N", tooltip=_tooltip(frame, "line", "tokens", "loss"))
-    return chart.properties(width=PANEL_WIDTH * 4, height=230)
+    chart = line.encode(
+        x=x, y=y, color=colour, detail="line:N", tooltip=_tooltip(frame, "line", "tokens", "loss")
+    )
+    return Drawing(chart=chart.properties(width=PANEL_WIDTH * 4, height=230), rows={_ROWS: frame})
 
 
-def draw_free_generation(information: Information, prepared: Prepared) -> Chart:
+def draw_free_generation(information: Information, prepared: Prepared) -> Drawing:
     """Draw whole answers and steps as dots with intervals, free generation beside teacher forcing."""
     del prepared
-    words = {"teacher_forced": "teacher-forced", "free": "free generation"}
-    frame = information.frame.with_columns(pl.col("decoding").replace(words))
-    scales = _two_modes("decoding", tuple(words.values()))
+    modes = {"teacher_forced": "teacher-forced", "free": "free generation"}
+    frame = information.frame.with_columns(pl.col("decoding").replace(modes))
+    scales = _two_modes("decoding", (modes["teacher_forced"], modes["free"]))
     parts = frame["part"].unique(maintain_order=True).to_list()
     y = alt.Y("part:N", title=None, sort=parts, axis=alt.Axis(ticks=False, domain=False))
-    base = alt.Chart().encode(y=y, yOffset=alt.YOffset("decoding:N", sort=list(scales.domain)), color=scales.colour)
+    base = alt.Chart().encode(
+        y=y, yOffset=alt.YOffset("decoding:N", sort=list(scales.domain)), color=scales.colour
+    )
     scale = alt.Scale(domain=[0, 1])
     axis = alt.Axis(tickCount=3, format=".1~f", grid=True)
-    ends = {name: alt.X(f"{name}:Q", title="right (share)", scale=scale, axis=axis) for name in ("lo", "value")}
+    ends = {
+        name: alt.X(f"{name}:Q", title="right (share)", scale=scale, axis=axis) for name in ("lo", "value")
+    }
     whisker = base.mark_rule(strokeWidth=1.6).encode(x=ends["lo"], x2="hi:Q")
     tooltip = _tooltip(frame, "decoding", "part", "value", "lo", "hi", "n")
-    dot = base.mark_point(filled=True, size=50, opacity=1).encode(x=ends["value"], shape=scales.shape, tooltip=tooltip)
-    return _facet([whisker, dot], frame, height=36 * len(parts))
+    dot = base.mark_point(filled=True, size=50, opacity=1).encode(
+        x=ends["value"], shape=scales.shape, tooltip=tooltip
+    )
+    chart = _facet([whisker, dot], frame, _ROWS, height=36 * len(parts))
+    return Drawing(chart=chart, rows={_ROWS: frame})
 
 
-def draw_fresh_and_repeated(information: Information, prepared: Prepared) -> Chart:
+def draw_fresh_and_repeated(information: Information, prepared: Prepared) -> Drawing:
     """Draw accuracy by number of examples for fresh and for repeated arguments."""
     del prepared
     frame = information.frame.with_columns(line=pl.format("{} {}", "line", "argument"))
-    axes = Axes(x=_shots_axis(), along="shots", title=_TITLES[ACCURACY], domain=(0, 1))
-    return _facet(_estimates(frame, axes, _two_modes("argument", ("fresh", "repeated"))), frame)
+    axes = Axes(x=_shots_axis(), along="shots", title=_TITLES[ACCURACY], domain=(0.0, 1.0))
+    marks = _estimates(frame, axes, _two_modes("argument", ("fresh", "repeated")))
+    return Drawing(chart=_facet(marks, frame, _ROWS), rows={_ROWS: frame})
 
 
 def balanced(panels: int, most: int) -> int:
@@ -211,19 +260,20 @@ def series_scales(frame: pl.DataFrame, prepared: Prepared, *, with_guess: bool =
     )
 
 
-def _by_measure(frame: pl.DataFrame, x: Chart, along: str, prepared: Prepared) -> Chart:
+def _by_measure(frame: pl.DataFrame, x: Chart, along: str, prepared: Prepared) -> Drawing:
     scales = series_scales(frame, prepared, with_guess=frame["guess"].is_not_null().any())
-    parts: list[Chart] = []
+    parts: dict[str, Chart] = {}
     for measure, domain in ((ACCURACY, (0.0, 1.0)), (NATS, (0.0, None))):
-        rows = frame.filter(pl.col("measure") == measure)
-        axes = Axes(x=x, along=along, title=_TITLES[measure], domain=domain)
-        if not rows.is_empty():
-            parts.append(_facet([*_guesses(axes, scales), *_estimates(rows, axes, scales)], rows))
-    return alt.vconcat(*parts)
+        if measure in frame["measure"]:
+            axes = Axes(x=x, along=along, title=_TITLES[measure], domain=domain)
+            parts[measure] = _facet(
+                [*_guesses(axes, scales), *_estimates(frame, axes, scales)], frame, measure
+            )
+    return _together(parts, frame)
 
 
 def _estimates(rows: pl.DataFrame, axes: Axes, scales: Scales) -> list[Chart]:
-    """Return lines and points; with one line for each series also its interval, as a band where lines are long."""
+    """Return lines and points, and intervals where every series has one line only."""
     single = rows["lines"].max() == 1
     base = alt.Chart().encode(x=axes.x, detail="line:N")
     tooltip = _tooltip(rows, *_TOOLTIPS)
@@ -256,12 +306,24 @@ def _guesses(axes: Axes, scales: Scales) -> list[Chart]:
     return [dashed.encode(x=axes.x, y=axes.y, color=alt.ColorDatum(GUESS, type="nominal"))]
 
 
-def _facet(layers: list[Chart], frame: pl.DataFrame, height: int = PANEL_HEIGHT) -> Chart:
+def _facet(layers: list[Chart], frame: pl.DataFrame, rows: str, height: int = PANEL_HEIGHT) -> Chart:
+    """Return small multiples by panel of the named rows, which have the panels of `frame`."""
     order = frame["panel"].unique(maintain_order=True).to_list()
+    columns = balanced(len(order), MOST_COLUMNS)
     header = alt.Header(labelExpr="split(datum.value, '\\n')", labelLimit=PANEL_WIDTH)
     facet = alt.Facet("panel:N", title=None, sort=order, header=header)
-    layered = alt.layer(*layers, data=_data(frame)).properties(width=PANEL_WIDTH, height=height)
-    return layered.facet(facet=facet, columns=balanced(len(order), MOST_COLUMNS))
+    layered = alt.layer(*layers, data=alt.NamedData(rows)).properties(width=PANEL_WIDTH, height=height)
+    chart = layered.facet(facet=facet, columns=columns)
+    # A last row with gaps would have its axis under the gap.
+    return chart.resolve_axis(x="independent") if len(order) % columns else chart
+
+
+def _together(parts: dict[str, Chart], frame: pl.DataFrame) -> Drawing:
+    """Set the measures side by side where there are few panels, else one above the other."""
+    few = frame["panel"].n_unique() * len(parts) <= MOST_COLUMNS
+    charts = list(parts.values())
+    rows = {measure: frame.filter(pl.col("measure") == measure) for measure in parts}
+    return Drawing(chart=alt.hconcat(*charts) if few else alt.vconcat(*charts), rows=rows)
 
 
 def _two_modes(column: str, modes: tuple[str, str]) -> Scales:
@@ -269,9 +331,9 @@ def _two_modes(column: str, modes: tuple[str, str]) -> Scales:
     return Scales(column=column, domain=modes, colours=colours, shapes=("circle", "square"))
 
 
-def _heat_scale() -> Chart:
+def _heat_scale(name: str) -> Chart:
     steps = [step / theme.HEAT_STEPS for step in range(1, theme.HEAT_STEPS)]
-    colours = [theme.variable(f"heat-{step}") for step in range(theme.HEAT_STEPS)]
+    colours = [theme.variable(f"{name}-{step}") for step in range(theme.HEAT_STEPS)]
     return alt.Scale(type="threshold", domain=steps, range=colours)
 
 
@@ -291,18 +353,12 @@ def _y_axis(form: str) -> Chart:
 
 
 def _tooltip(frame: pl.DataFrame, *names: str) -> list[Chart]:
+    """Return what a hover tells; a column without any value is left out."""
     tips: list[Chart] = []
-    for name in (name for name in names if name in frame.columns):
+    for name in (name for name in names if name in frame.columns and frame[name].null_count() < frame.height):
         title, form = _TOOLTIPS[name]
-        kind = "N" if form is None else "Q"
-        tips.append(alt.Tooltip(f"{name}:{kind}", title=title, **({"format": form} if form else {})))
+        if form is None:
+            tips.append(alt.Tooltip(f"{name}:N", title=title))
+        else:
+            tips.append(alt.Tooltip(f"{name}:Q", title=title, format=form))
     return tips
-
-
-def _data(frame: pl.DataFrame) -> Chart:
-    """Inline the rows, floats rounded to what a screen can show, so that the page stays small."""
-    return alt.Data(values=frame.with_columns(selectors.float().round_sig_figs(5)).to_dicts())
-
-
-def _two_decimals(value: float) -> str:
-    return f"{value:.2f}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -68,10 +68,10 @@ class ReportInput:
             _require_columns(name, getattr(self, name), schema)
 
 
-def _require_columns(name: str, table: pl.DataFrame, schema: pl.Schema) -> None:
-    missing = [column for column in schema if column not in table.columns]
+def _require_columns(name: str, table: pl.DataFrame, columns: Iterable[str]) -> None:
+    missing = [column for column in columns if column not in table.columns]
     if missing:
         raise ArtifactError(
-            f"The table '{name}' has no column {', '.join(missing)}. A report needs every column of the schema. "
+            f"The table '{name}' has no column {', '.join(missing)}. A report needs all of its schema. "
             "Run the study again to make the table anew."
         )

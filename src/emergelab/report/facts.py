@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from emergelab.report import words
-
+from emergelab.report.content import Overlap
 from emergelab.report.information import at_most_shots, printed_gain
 from emergelab.report.series import FRESH, TRAINED, Prepared, panel_words
 
@@ -17,7 +17,7 @@ def reading(rows: pl.DataFrame, measure: str = "accuracy") -> str:
     known = rows.filter(pl.col(measure).is_not_null())
     say = words.share if measure == "accuracy" else words.nats
     if known.is_empty():
-        return "–"
+        return words.MISSING
     if known.height > 1:
         low, high = say(known[measure].min()), say(known[measure].max())  # pyright: ignore[reportArgumentType]
         return f"{low} to {high} over {known.height} seeds"
@@ -33,23 +33,23 @@ def above_chance(rows: pl.DataFrame) -> bool | None:
     return bool((known["accuracy_lo"] > known["chance"]).all())
 
 
-def verdict(prepared: Prepared) -> list[str]:
+def verdict(prepared: Prepared, overlap: Overlap) -> list[str]:
     """Return the few sentences that a reader should take away, each with its numbers."""
-    if prepared.largest is None:
-        return ["No trained model was scored."]
+    if prepared.largest is None or final_rows(prepared, prepared.largest).is_empty():
+        return ["No trained model was scored on a query with a fresh argument."]
     sentences = [
+        _headline(prepared),
         _learned(prepared),
         _not_learned(prepared),
-        _held_out(prepared),
+        _held_out(prepared, overlap),
         _printed(prepared),
         _steepest(prepared),
-        by_size(prepared),
     ]
     return [sentence for sentence in sentences if sentence]
 
 
 def final_rows(prepared: Prepared, series: str | None = None) -> pl.DataFrame:
-    """Return the final answers to fresh queries at the largest number of examples, of one series or of all."""
+    """Return the final fresh answers at the largest number of examples, of one series or of all."""
     rows = at_most_shots(prepared.final.filter(FRESH))
     return rows if series is None else rows.filter(pl.col("series") == series)
 
@@ -60,11 +60,9 @@ def chance_words(rows: pl.DataFrame) -> str:
     return f"chance {words.share(float(str(chance)))}" if chance is not None else ""
 
 
-def largest_cell(prepared: Prepared) -> str:
-    """Return '4 layers after 6M training tokens'."""
-    rows = final_rows(prepared, prepared.largest)
-    tokens = rows["train_tokens"].max()
-    return f"{prepared.largest} after {words.count(float(str(tokens)))} training tokens"
+def subject(prepared: Prepared) -> str:
+    """Return what sentences call the model that they are about."""
+    return "the largest model" if len(prepared.sizes) > 1 else "the model"
 
 
 def shots_words(rows: pl.DataFrame) -> str:
@@ -79,75 +77,119 @@ def _panels(rows: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
     return [(str(key[0]), part) for key, part in rows.group_by("panel", maintain_order=True)]
 
 
+def _headline(prepared: Prepared) -> str:
+    rows = final_rows(prepared, prepared.largest)
+    at, tokens = shots_words(rows), words.count(float(str(rows["train_tokens"].max())))
+    counts = above_by_size(prepared)
+    if counts is None:
+        return f"{prepared.largest}, after {tokens} training tokens, was scored {at}; chance is not known."
+    (series, above, kinds), *smaller = reversed(counts)
+    others = [f"{name} on {number or 'none'}" for name, number, _ in smaller[:_MOST_LISTED]]
+    left = len(smaller) - len(others)
+    others += (
+        [f"{words.plural(left, 'smaller size')} on {max(c[1] for c in smaller[-left:])} at most"]
+        if left
+        else []
+    )
+    first = (
+        f"{series} ({tokens} training tokens) on {above or 'none'} of {words.plural(kinds, 'kind')} of task"
+    )
+    return f"Clearly above chance {at}: {', '.join([first, *others])}."
+
+
 def _learned(prepared: Prepared) -> str:
-    rows = final_rows(prepared, prepared.largest)
-    panels = _panels(rows)
-    above = [(name, part) for name, part in panels if above_chance(part)]
-    at = shots_words(rows)
-    if all(above_chance(part) is None for _, part in panels):
-        listed = [f"{panel_words(name)} {reading(part)}" for name, part in panels[:_MOST_LISTED]]
-        return f"{_cell_subject(prepared)} reaches, {at}: {words.listing(listed)}. Chance is not known."
-    if not above:
-        return f"{_cell_subject(prepared)} is not clearly above chance {at} in any of the {len(panels)} kinds of task scored."
-    listed = [_learned_part(prepared, name, part) for name, part in above[:_MOST_LISTED]]
-    more = f" Also {len(above) - _MOST_LISTED} more." if len(above) > _MOST_LISTED else ""
-    return (
-        f"{_cell_subject(prepared)} answers clearly above chance {at} in {len(above)} of {len(panels)} kinds of task: "
-        f"{words.listing(listed)}.{more}"
-    )
-
-
-def _cell_subject(prepared: Prepared) -> str:
-    rows = final_rows(prepared, prepared.largest)
-    tokens = words.count(float(str(rows["train_tokens"].max())))
-    name = "The model" if len(prepared.sizes) == 1 else "The largest model"
-    return f"{name} ({prepared.largest}, {tokens} training tokens)"
-
-
-def _learned_part(prepared: Prepared, name: str, part: pl.DataFrame) -> str:
-    start = prepared.final.filter(
-        FRESH & (pl.col("series") == prepared.largest) & (pl.col("panel") == name) & (pl.col("shots") == 0)
-    )
-    without = f", {words.share(float(str(start['accuracy'].mean())))} with no example" if start.height else ""
-    return f"{panel_words(name)} {reading(part)} ({chance_words(part)}{without})"
+    panels = _panels(final_rows(prepared, prepared.largest))
+    known = [(name, part) for name, part in panels if above_chance(part) is not None]
+    shown = [(name, part) for name, part in known if above_chance(part)] if known else panels
+    if not shown:
+        return f"Nothing that {subject(prepared)} answers here stands out from chance."
+    listed = [
+        f"{_without_examples(prepared, name)}to {_reached(name, part)}" for name, part in shown[:_MOST_LISTED]
+    ]
+    to = shots_words(final_rows(prepared, prepared.largest)).removeprefix("at ")
+    said = _with_chance(listed, [part for _, part in shown[:_MOST_LISTED]])
+    return f"From no example to {to}, {subject(prepared)} goes {said}.{_more(shown)}"
 
 
 def _not_learned(prepared: Prepared) -> str:
     panels = _panels(final_rows(prepared, prepared.largest))
     below = [(name, part) for name, part in panels if above_chance(part) is False]
-    if not below or len(below) == len(panels):
+    if not below:
         return ""
-    listed = [f"{panel_words(name)} {reading(part)} ({chance_words(part)})" for name, part in below[:_MOST_LISTED]]
-    return f"It is not clearly above chance in {words.listing(listed)}."
+    listed = [_reached(name, part) for name, part in below[:_MOST_LISTED]]
+    said = _with_chance(listed, [part for _, part in below[:_MOST_LISTED]])
+    return f"Not clearly above chance: {said}.{_more(below)}"
 
 
-def _held_out(prepared: Prepared) -> str:
-    rows = final_rows(prepared, prepared.largest).filter(pl.col("split") == "held_out")
-    if rows.is_empty():
-        return ""
-    best = str(rows.sort("accuracy", descending=True, nulls_last=True)["panel"][0])
-    part = rows.filter(pl.col("panel") == best)
-    twin = final_rows(prepared, prepared.largest).filter(
-        (pl.col("split") == "seen") & (pl.col("task") == part["task"][0]) & (pl.col("form") == part["form"][0])
+def _reached(name: str, part: pl.DataFrame) -> str:
+    return f"{reading(part)} on {panel_words(name)}"
+
+
+def _more(panels: list[tuple[str, pl.DataFrame]]) -> str:
+    left = len(panels) - _MOST_LISTED
+    return f" The summary table lists {left} more." if left > 0 else ""
+
+
+def _with_chance(listed: list[str], parts: list[pl.DataFrame]) -> str:
+    """Name chance once where all parts share it, else beside each."""
+    chances = [chance_words(part) for part in parts]
+    if len(set(chances)) == 1:
+        return words.listing(listed) + (f"; {chances[0]}" if chances[0] else "")
+    return words.listing([f"{text} ({chance})" for text, chance in zip(listed, chances, strict=True)])
+
+
+def _without_examples(prepared: Prepared, name: str) -> str:
+    here = (pl.col("series") == prepared.largest) & (pl.col("panel") == name) & (pl.col("shots") == 0)
+    start = prepared.final.filter(FRESH & here)["accuracy"].mean()
+    return "" if start is None else f"from {words.share(float(str(start)))} "
+
+
+def _held_out(prepared: Prepared, overlap: Overlap) -> str:
+    rows = final_rows(prepared, prepared.largest)
+    best = (
+        rows.filter(pl.col("split") == "held_out").sort("accuracy", descending=True, nulls_last=True).head(1)
     )
-    beside = f", beside {reading(twin)} on those seen in training" if twin.height else ""
-    return f"Of what was held out of training it does best at {panel_words(best)}: {reading(part)}{beside}."
+    if best.is_empty():
+        return ""
+    alike = (pl.col("task") == best["task"][0]) & (pl.col("form") == best["form"][0])
+    seen = rows.filter(alike & (pl.col("split") == "seen"))
+    beside = f", beside {reading(seen)} on those seen" if seen.height else ""
+    name = best["panel"][0]
+    part = rows.filter(pl.col("panel") == name)
+    return f"Held out of training, its best is {_reached(name, part)}{beside}.{_overlap(overlap)}"
+
+
+def _overlap(overlap: Overlap) -> str:
+    found, held = overlap.get("overlap"), overlap.get("held_out_tables")
+    if found is None:
+        return ""
+    if found:
+        return f" But {found} held-out function tables do occur in training: this is no clean test."
+    return f" None of the {held} held-out function tables occurs in training." if held else ""
 
 
 def _printed(prepared: Prepared) -> str:
-    frame = printed_gain(prepared).frame
-    if frame.is_empty():
-        return ""
-    last = frame.filter((pl.col("series") == prepared.largest) & (pl.col("measure") == "accuracy gained"))
-    last = last.filter(pl.col("train_tokens") == pl.col("train_tokens").max())
-    listed = [
-        f"{words.signed(gain)} [{words.signed(lo)}, {words.signed(hi)}] on {task} ({str(split).replace('_', ' ')})"
-        for task, split, gain, lo, hi in last.select("task", "split", "value", "lo", "hi").iter_rows()
-        if lo is not None
-    ]
-    if not listed or last["lines"].max() != 1:
+    frame = printed_gain(prepared).frame.filter(
+        (pl.col("series") == prepared.largest) & (pl.col("measure") == "accuracy gained")
+    )
+    last = frame.filter(pl.col("train_tokens") == pl.col("train_tokens").max())
+    listed = [f"{gain(part)} on {panel_words(name)}" for name, part in _panels(last)]
+    if not listed:
         return ""
     return f"Printing the steps changes its share of right answers by {words.listing(listed[:_MOST_LISTED])}."
+
+
+def gain(rows: pl.DataFrame) -> str:
+    """Return '+0.84 [+0.69, +0.90]' for one difference, the range over seeds for some."""
+    if rows.height > 1:
+        low, high = rows["value"].min(), rows["value"].max()
+        return f"{words.signed(float(str(low)))} to {words.signed(float(str(high)))} over {rows.height} seeds"
+    value, lo, hi = rows.select("value", "lo", "hi").row(0)
+    return (
+        words.signed(value)
+        if lo is None
+        else f"{words.signed(value)} [{words.signed(lo)}, {words.signed(hi)}]"
+    )
 
 
 def _steepest(prepared: Prepared) -> str:
@@ -155,10 +197,11 @@ def _steepest(prepared: Prepared) -> str:
     if step is None:
         return ""
     before, after = step
-    subject = f"{panel_words(after['panel'][0])} makes its largest step of the grid"
+    tokens = [words.count(rows["train_tokens"][0]) for rows in step]
     return (
-        f"{subject} between {words.count(before['train_tokens'][0])} and {words.count(after['train_tokens'][0])} tokens: "
-        f"accuracy from {reading(before)} to {reading(after)}, and nats from {reading(before, 'nats')} to {reading(after, 'nats')}."
+        f"The steepest step of {subject(prepared)} lies between {tokens[0]} and {tokens[1]} training tokens, "
+        f"on {panel_words(after['panel'][0])}: accuracy from {reading(before)} to {reading(after)}, nats from "
+        f"{reading(before, 'nats')} to {reading(after, 'nats')}."
     )
 
 
@@ -168,26 +211,45 @@ def over_tokens(prepared: Prepared) -> pl.DataFrame:
 
 
 def steepest_step(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame] | None:
-    """Return the two neighbouring token counts of one panel between which accuracy rises most, if intervals part."""
-    single = rows.filter((pl.col("lines") == 1) & pl.col("accuracy").is_not_null()).sort("panel_rank", "train_tokens")
+    """Return the neighbouring cells of one panel between which accuracy rises most, if intervals part."""
+    single = rows.filter((pl.col("lines") == 1) & pl.col("accuracy").is_not_null()).sort(
+        "panel_rank", "train_tokens"
+    )
     rises = single.with_columns(
         rise=pl.col("accuracy").diff().over("panel"), before=pl.col("accuracy_hi").shift().over("panel")
     ).filter(pl.col("accuracy_lo") > pl.col("before"))
     if rises.is_empty():
         return None
     after = rises.sort("rise", descending=True).head(1)
-    earlier = single.filter((pl.col("panel") == after["panel"][0]) & (pl.col("train_tokens") < after["train_tokens"][0]))
+    earlier = single.filter(
+        (pl.col("panel") == after["panel"][0]) & (pl.col("train_tokens") < after["train_tokens"][0])
+    )
     return earlier.tail(1), after
+
+
+def nats_agree(before: pl.DataFrame, after: pl.DataFrame) -> bool:
+    """Tell whether nats fall clearly, interval below interval, over the same step."""
+    high, low = after["nats_hi"][0], before["nats_lo"][0]
+    return high is not None and low is not None and high < low
+
+
+def above_by_size(prepared: Prepared) -> list[tuple[str, int, int]] | None:
+    """Return (series, kinds of task clearly above chance, kinds), small to large; None: unknown chance."""
+    counts: list[tuple[str, int, int]] = []
+    for series in prepared.sizes:
+        states = [above_chance(part) for _, part in _panels(final_rows(prepared, series))]
+        if None in states:
+            return None
+        counts.append((series, sum(map(bool, states)), len(states)))
+    return counts
 
 
 def by_size(prepared: Prepared) -> str:
     """Return how many kinds of task each size answers above chance, or nothing where that is not known."""
-    if len(prepared.sizes) < 2:  # noqa: PLR2004  one size is no comparison
-        return ""
-    counts: list[str] = []
-    for series in prepared.sizes:
-        states = [above_chance(part) for _, part in _panels(final_rows(prepared, series))]
-        if None in states:
-            return ""
-        counts.append(f"{series} {sum(map(bool, states))} of {len(states)}")
-    return f"Kinds of task clearly above chance after each size's last token: {words.listing(counts)}."
+    counts = above_by_size(prepared) or []
+    listed = [f"{series} {above} of {kinds}" for series, above, kinds in counts]
+    return (
+        f"Kinds of task clearly above chance after the last token of each size: {words.listing(listed)}."
+        if listed
+        else ""
+    )

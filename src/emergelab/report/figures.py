@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import vl_convert
 
 from emergelab.report import captions, charts, information, theme
+from emergelab.report.charts import Drawing
 from emergelab.report.information import Information
 from emergelab.report.series import Prepared
 
@@ -38,7 +38,7 @@ class Figure:
 @dataclass(frozen=True, kw_only=True)
 class _Kind:
     inform: Callable[[Prepared], Information]
-    draw: Callable[[Information, Prepared], Any]
+    draw: Callable[[Information, Prepared], Drawing]
     explain: Callable[[Information, Prepared], str]
 
 
@@ -57,7 +57,9 @@ _KINDS = (
     _Kind(inform=information.printed_gain, draw=charts.draw_printed_gain, explain=captions.printed_gain),
     _Kind(inform=information.grid, draw=charts.draw_grid, explain=captions.grid),
     _Kind(inform=information.training_loss, draw=charts.draw_training_loss, explain=captions.training_loss),
-    _Kind(inform=information.free_generation, draw=charts.draw_free_generation, explain=captions.free_generation),
+    _Kind(
+        inform=information.free_generation, draw=charts.draw_free_generation, explain=captions.free_generation
+    ),
     _Kind(
         inform=information.fresh_and_repeated,
         draw=charts.draw_fresh_and_repeated,
@@ -76,9 +78,9 @@ def svg(figure: Figure, colours: Mapping[str, str]) -> str:
     return vl_convert.vegalite_to_svg(_exported(figure, colours), vl_version=VEGA_LITE)
 
 
-def png(figure: Figure, colours: Mapping[str, str]) -> bytes:
-    """Return the figure as PNG at twice its size in the given colours, with its title."""
-    return vl_convert.vegalite_to_png(_exported(figure, colours), vl_version=VEGA_LITE, scale=_PNG_SCALE)
+def png(drawing: str) -> bytes:
+    """Return SVG text as PNG at twice its size."""
+    return vl_convert.svg_to_png(drawing, scale=_PNG_SCALE)
 
 
 def _figure(kind: _Kind, prepared: Prepared) -> Figure:
@@ -86,7 +88,7 @@ def _figure(kind: _Kind, prepared: Prepared) -> Figure:
     if info.absent is not None:
         return Figure(information=info, caption="", specification=None)
     caption = kind.explain(info, prepared)
-    specification = json.loads(kind.draw(info, prepared).to_json(validate=False, indent=None))
+    specification = kind.draw(info, prepared).specification()
     return Figure(
         information=info,
         caption=caption,
@@ -96,5 +98,9 @@ def _figure(kind: _Kind, prepared: Prepared) -> Figure:
 
 def _exported(figure: Figure, colours: Mapping[str, str]) -> dict[str, Any]:
     specification = theme.resolve(dict(figure.specification or {}), colours)
-    specification["config"] |= {"background": colours["card"], "padding": 16, "font": "Liberation Sans, Arial, sans-serif"}
+    specification["config"] |= {
+        "background": colours["card"],
+        "padding": 16,
+        "font": "Liberation Sans, Arial, sans-serif",
+    }
     return {**specification, "title": {"text": figure.information.title, "fontSize": 15}}

@@ -107,7 +107,18 @@ def printed_gain(prepared: Prepared) -> Information:
     The interval is Newcombe's: the two forms' own intervals, combined as for independent samples.
     """
     rows = by_measure(at_most_shots(prepared.fresh.filter(TRAINED)))
-    keys = ("task", "split", "series", "series_rank", "line", "lines", "seed", "train_tokens", "measure", "shots")
+    keys = (
+        "task",
+        "split",
+        "series",
+        "series_rank",
+        "line",
+        "lines",
+        "seed",
+        "train_tokens",
+        "measure",
+        "shots",
+    )
     silent = rows.filter(pl.col("form") == "direct")
     printed = rows.filter(pl.col("form") == "steps").select(*keys, "value", "lo", "hi", "n")
     joined = silent.join(printed, on=keys, nulls_equal=True, suffix="_printed", maintain_order="left")
@@ -158,7 +169,7 @@ def training_loss(prepared: Prepared) -> Information:
 
 
 def free_generation(prepared: Prepared) -> Information:
-    """Free generation against teacher forcing: whole answers and single steps of the largest model, final cell."""
+    """Free generation against teacher forcing: whole answers and steps of the largest model at its end."""
     largest = pl.col("series") == prepared.largest
     fresh = pl.col("argument") == "fresh"
     whole = at_most_shots(prepared.final.filter(largest & fresh)).filter(pl.col("accuracy").is_not_null())
@@ -172,8 +183,10 @@ def free_generation(prepared: Prepared) -> Information:
         hi="accuracy_hi",
         method="accuracy_method",
     )
-    frame = pl.concat([answers, _steps(prepared, whole)], how="diagonal_relaxed") if answers.height else answers
-    both = frame.filter(pl.col("decoding").n_unique().over("panel") > 1)
+    frame = (
+        pl.concat([answers, _steps(prepared, whole)], how="diagonal_relaxed") if answers.height else answers
+    )
+    both = frame.filter(pl.col("decoding").n_unique().over("panel", "part") > 1)
     return Information(
         name="free-generation",
         title="Free generation against teacher forcing",
@@ -185,7 +198,7 @@ def free_generation(prepared: Prepared) -> Information:
 
 
 def fresh_and_repeated(prepared: Prepared) -> Information:
-    """Accuracy of the largest model by number of examples, queries with fresh and with repeated arguments apart."""
+    """Accuracy of the largest model by number of examples, fresh and repeated arguments apart."""
     forced = pl.col("decoding") == "teacher_forced"
     rows = prepared.final.filter(forced & (pl.col("series") == prepared.largest))
     frame = by_measure(rows).filter(pl.col("measure") == ACCURACY)
@@ -206,7 +219,7 @@ def at_most_shots(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def by_measure(rows: pl.DataFrame) -> pl.DataFrame:
-    """Turn accuracy and nats into rows of their own. A guess at chance costs −ln(chance) nats."""
+    """Turn accuracy and nats into rows of their own. A guess at chance costs minus ln(chance) nats."""
     guesses = {ACCURACY: pl.col("chance"), NATS: -pl.col("chance").log()}
     names = {ACCURACY: "accuracy", NATS: "nats"}
     extra = ("params", "train_tokens", "argument", "decoding")
@@ -231,7 +244,7 @@ def _estimate_columns() -> tuple[str, ...]:
 
 
 def _difference(joined: pl.DataFrame) -> pl.DataFrame:
-    """Printed minus silent accuracy, silent minus printed nats: a gain is positive in both."""
+    """Return printed minus silent accuracy and silent minus printed nats: a gain is positive in both."""
     saved = pl.col("measure") == NATS
     first, second = _swap(saved, "value"), _swap(~saved, "value")
     below = ((first - _swap(saved, "lo")) ** 2 + (_swap(~saved, "hi") - second) ** 2).sqrt()
@@ -272,7 +285,9 @@ def _steps(prepared: Prepared, whole: pl.DataFrame) -> pl.DataFrame:
     ).filter(pl.col("train_tokens") == pl.col("train_tokens").max())
     rows = cells.join(last, on=PANEL, maintain_order="left").filter(pl.col("shot") == pl.col("shots"))
     keys = (*PANEL, "panel", "panel_rank", "series", "decoding", "shots", "step", "seed")
-    counted = rows.group_by(keys, maintain_order=True).agg(n=pl.len().cast(pl.Int64), right=pl.col("correct").sum())
+    counted = rows.group_by(keys, maintain_order=True).agg(
+        n=pl.len().cast(pl.Int64), right=pl.col("correct").sum()
+    )
     several = counted.filter(pl.col("step").max().over("panel") > 1)
     together = whole["seed"].null_count() > 0
     estimates = _over_seeds(several, keys[:-1]) if together else _each_seed(several)

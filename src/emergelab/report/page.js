@@ -3,9 +3,11 @@
 // change of theme needs no redrawing.
 (() => {
   const MINIMUM = 168;        // of a small multiple on a wide page
-  const NARROW = 132;         // and on a phone
+  const NARROW = 112;         // and on a phone
   const AXIS = 58;            // the axis at the left, its title included
   const GAP = 22;
+  const WIDEST = 460;
+  const PHONE = 560;
   const charts = [...document.querySelectorAll("[data-chart]")].map((place) => ({
     place,
     spec: JSON.parse(document.getElementById(place.dataset.chart).textContent),
@@ -14,22 +16,43 @@
 
   const panels = (view) => view.facet.sort.length;
 
-  function fitFacet(view, width, axis) {
-    const minimum = width < 560 ? NARROW : MINIMUM;
-    const most = Math.max(1, Math.floor((width - axis + GAP) / (minimum + GAP)));
+  const columnsOf = (width, axis, minimum) => Math.max(1, Math.floor((width - axis + GAP) / (minimum + GAP)));
+
+  function fitFacet(view, width, axis, minimum) {
+    const most = columnsOf(width, axis, minimum);
     const rows = Math.ceil(panels(view) / most);
     const columns = Math.ceil(panels(view) / rows);
-    const panel = Math.min(300, Math.floor((width - axis - GAP * (columns - 1)) / columns));
+    const panel = Math.min(WIDEST, Math.floor((width - axis - GAP * (columns - 1)) / columns));
     view.columns = columns;
+    if (panels(view) % columns) view.resolve = { axis: { x: "independent" } };
+    else delete view.resolve;
     view.spec.width = panel;
     view.facet.header = { ...view.facet.header, labelLimit: panel + GAP - 6 };
+    if (panel < MINIMUM) {
+      // A detail too long for its panel breaks at its comma.
+      const long = Math.floor((panel + GAP) / 7);
+      const broken = "split(replace(datum.value, ', ', ',\\n'), '\\n')";
+      const whole = "split(datum.value, '\\n')";
+      view.facet.header.labelExpr = `length(datum.value) > length(${whole}[0]) + ${long} ? ${broken} : ${whole}`;
+      view.facet.header.labelFontSize = 11;
+    }
   }
 
   function fit(spec, width, axis) {
     const fitted = JSON.parse(JSON.stringify(spec));
-    const views = fitted.vconcat || [fitted];
+    const minimum = Math.max(width < PHONE ? NARROW : MINIMUM, (spec.usermeta || {}).minimum || 0);
+    const views = fitted.hconcat || fitted.vconcat || [fitted];
+    let share = width;
+    if (fitted.hconcat) {
+      share = Math.floor((width - 2 * GAP) / views.length);
+      if (columnsOf(share, axis, minimum) < panels(views[0])) {
+        fitted.vconcat = views;
+        delete fitted.hconcat;
+        share = width;
+      }
+    }
     for (const view of views) {
-      if (view.facet) fitFacet(view, width, axis);
+      if (view.facet) fitFacet(view, share, axis, minimum);
       else view.width = width - axis;
     }
     fitted.config.legend = { ...fitted.config.legend, columns: Math.max(1, Math.floor((width - axis) / 118)) };

@@ -5,17 +5,15 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import polars as pl
 import vl_convert
 from markupsafe import Markup
 
@@ -56,7 +54,7 @@ def render(content: ReportInput, prepared: Prepared, drawn: list[Figure]) -> str
     bundle, script = script_bundle(), _read("page.js")
     return _template().render(
         **account.account(content, prepared),
-        verdict=facts.verdict(prepared),
+        verdict=facts.verdict(prepared, content.run.get("overlap", {})),
         figures=[_shown(figure) for figure in drawn],
         absent=[
             {"title": figure.information.title, "reason": figure.information.absent}
@@ -73,7 +71,7 @@ def render(content: ReportInput, prepared: Prepared, drawn: list[Figure]) -> str
 @cache
 def script_bundle() -> str:
     """Return Vega, Vega-Lite and Vega-Embed as one script that may stand inside a page."""
-    script = vl_convert.javascript_bundle(vl_version=VEGA_LITE)
+    script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", VEGA_LITE)
     return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
@@ -89,8 +87,9 @@ def _write(content: ReportInput, folder: Path) -> None:
 
 
 def _write_figure(figure: Figure, folder: Path, colours: Mapping[str, str]) -> None:
-    (folder / f"{figure.name}.svg").write_text(svg(figure, colours), encoding="utf-8")
-    (folder / f"{figure.name}.png").write_bytes(png(figure, colours))
+    drawing = svg(figure, colours)
+    (folder / f"{figure.name}.svg").write_text(drawing, encoding="utf-8")
+    (folder / f"{figure.name}.png").write_bytes(png(drawing))
     figure.information.data.write_csv(folder / f"{figure.name}.csv")
 
 
@@ -111,10 +110,10 @@ def _shown(figure: Figure) -> dict[str, Any]:
 
 def _cell(name: str, value: object) -> str:
     if value is None:
-        return "–"
+        return words.MISSING
     if name in {"params", "train_tokens", "tokens"} and isinstance(value, int):
         return words.count(value)
-    return words.nats(value) if isinstance(value, float) else str(value)
+    return words.figure(value) if isinstance(value, float) else str(value)
 
 
 def _colours(sizes: int) -> str:
@@ -122,7 +121,8 @@ def _colours(sizes: int) -> str:
     return (
         f":root{{color-scheme:light;{light}}}"
         f":root[data-theme=dark]{{color-scheme:dark;{dark}}}"
-        f"@media screen and (prefers-color-scheme:dark){{:root:not([data-theme=light]){{color-scheme:dark;{dark}}}}}"
+        "@media screen and (prefers-color-scheme:dark)"
+        f"{{:root:not([data-theme=light]){{color-scheme:dark;{dark}}}}}"
         f"@media print{{:root,:root[data-theme=dark]{{color-scheme:light;{light}}}}}\n"
     )
 
@@ -135,12 +135,19 @@ def _policy(*scripts: str) -> str:
     """Return a policy that allows the page's own scripts by digest, and no network at all."""
     digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
-    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
 
 
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":"), "allow_nan": False}
+    environment.policies["json.dumps_kwargs"] = {
+        "sort_keys": False,
+        "separators": (",", ":"),
+        "allow_nan": False,
+    }
     return environment.from_string(_read("page.html.j2"))
 
 
@@ -159,7 +166,7 @@ def _require_own(directory: Path) -> None:
 
 
 @contextlib.contextmanager
-def _new_folder(directory: Path) -> Iterator[Path]:
+def _new_folder(directory: Path) -> Generator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     folder.chmod(0o755)
     try:

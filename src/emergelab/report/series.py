@@ -1,4 +1,4 @@
-"""What is compared with what: series (sizes of models, other predictors), panels (task, form, split), lines."""
+"""What is compared: series (sizes of models, other predictors), panels (task, form, split), lines."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ SIZE = ("layers", "width", "params", "unique_documents")
 FRESH = (pl.col("argument") == "fresh") & (pl.col("decoding") == "teacher_forced")
 TRAINED = pl.col("train_tokens").is_not_null()
 SPLIT_WORDS = {"seen": "seen", "held_out": "held out", "outside": "outside the grammar"}
+_TIMES = "\N{MULTIPLICATION SIGN}"
 _KEYS = ("predictor", *SIZE)
 _NUMBERS = ("accuracy", "accuracy_lo", "accuracy_hi", "chance", "nats", "nats_lo", "nats_hi", "loss")
 _STEP_NUMBERS = ("step_accuracy", "step_accuracy_lo", "step_accuracy_hi")
@@ -23,9 +24,9 @@ _STEP_NUMBERS = ("step_accuracy", "step_accuracy_lo", "step_accuracy_hi")
 class Prepared:
     """The tables of a study, labelled and in the order in which a reader meets them.
 
-    `answers` has the columns of CURVES and `series`, `series_rank` (small to large, then what was not trained),
-    `panel`, `panel_rank`, `line` (one seed, or all) and `lines` (how many share a series). `items` has those of
-    ITEMS with the same labels, `losses` those of LOSSES with `series`, `series_rank` and `line`.
+    `answers` has the columns of CURVES and `series`, `series_rank` (small to large, then what was not
+    trained), `panel`, `panel_rank`, `line` (one seed, or all) and `lines` (how many share a series). `items`
+    has those of ITEMS with the same labels, `losses` those of LOSSES with `series`, `series_rank` and `line`.
     """
 
     answers: pl.DataFrame
@@ -37,12 +38,12 @@ class Prepared:
 
     @property
     def fresh(self) -> pl.DataFrame:
-        """Teacher-forced answers to queries whose argument stood in no example: what headlines are made of."""
+        """Teacher-forced answers to queries whose argument stood in no example: the headlines."""
         return self.answers.filter(FRESH)
 
     @property
     def final(self) -> pl.DataFrame:
-        """The answers after each series' last training token, and those of predictors that are not trained."""
+        """The answers after the last training token of each series, and those of untrained predictors."""
         last = pl.col("train_tokens").max().over("series")
         return self.answers.filter(~TRAINED | (pl.col("train_tokens") == last))
 
@@ -90,7 +91,9 @@ def panel_words(panel: str) -> str:
 
 
 def _finite(frame: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
-    return frame.with_columns(pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name) for name in columns)
+    return frame.with_columns(
+        pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name) for name in columns
+    )
 
 
 def _line() -> pl.Expr:
@@ -114,7 +117,11 @@ def _panels(tables: pl.DataFrame) -> pl.DataFrame:
         splits=pl.col("split").n_unique().over("task"),
     ).sort("first", "by_form", "by_split")
     labels = [_panel_label(row) for row in order.to_dicts()]
-    return order.select(PANEL).with_columns(panel=pl.Series(labels, dtype=pl.String)).with_row_index("panel_rank")
+    return (
+        order.select(PANEL)
+        .with_columns(panel=pl.Series(labels, dtype=pl.String))
+        .with_row_index("panel_rank")
+    )
 
 
 def _panel_label(row: dict[str, object]) -> str:
@@ -162,12 +169,12 @@ def _size_label(row: dict[str, object], varying: set[str]) -> str:
         return str(row["predictor"]) if params is None else f"{words.count(float(str(params)))} parameters"
     depth = words.plural(int(str(layers)), "layer")
     if width is not None and ("width" in varying or "layers" not in varying):
-        return f"{depth} × {width}"
+        return f"{depth} {_TIMES} {width}"
     return depth
 
 
 def _label_losses(losses: pl.DataFrame, series: pl.DataFrame) -> pl.DataFrame:
-    """Name each run's series by its depth and width; a run that fits several of them, or none, keeps its own name."""
+    """Name each run's series by depth and width; a run that fits several, or none, keeps its own name."""
     known = series.unique(["layers", "width"], keep="none", maintain_order=True)
     joined = losses.join(
         known.select("layers", "width", "series", "series_rank"),

@@ -1,7 +1,8 @@
 """Colours and type, once for the page and its charts.
 
 Charts name colours as CSS variables, so that the page re-colours them with no redrawing; the files outside of
-it hold the light values. The order gold, rose, blue keeps apart in lightness too: for colour-blind readers and on grey paper.
+it hold the light values. Gold, rose and blue keep apart in lightness too: for colour-blind readers and on
+grey paper.
 """
 
 from __future__ import annotations
@@ -23,8 +24,6 @@ LIGHT: Mapping[str, str] = {
     "other-1": "#7b5ea7",
     "mode-0": "#12518f",
     "mode-1": "#c26a12",
-    "heat-ink-low": "#1c2430",
-    "heat-ink-high": "#ffffff",
     "role-argument": "#dbe8f6",
     "role-intermediate": "#fbe3bd",
     "role-answer": "#cfe9d2",
@@ -46,8 +45,6 @@ DARK: Mapping[str, str] = {
     "other-1": "#bfa5e6",
     "mode-0": "#7db8f5",
     "mode-1": "#f0a04b",
-    "heat-ink-low": "#e8eaee",
-    "heat-ink-high": "#10141a",
     "role-argument": "#1f3a5a",
     "role-intermediate": "#5a4214",
     "role-answer": "#1f4a2b",
@@ -55,8 +52,9 @@ DARK: Mapping[str, str] = {
     "role-start": "#2c343f",
     "role-other": "#55303f",
 }
-_RAMP = {"light": ("#c79a1e", "#b84d68", "#0f4c8a"), "dark": ("#f2cc60", "#e07b93", "#6db3ff")}
+_RAMP = {"light": ("#b8860b", "#b84d68", "#0f4c8a"), "dark": ("#f2cc60", "#e07b93", "#6db3ff")}
 _HEAT = {"light": ("#f3f1ea", "#7fb0c9", "#0b3a66"), "dark": ("#222a34", "#2f7ea3", "#ffe9a8")}
+_INKS = ("#0d1117", "#ffffff")
 HEAT_STEPS = 10
 OTHERS = 2
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
@@ -77,7 +75,23 @@ def palette(mode: str, sizes: int) -> dict[str, str]:
     base = dict(LIGHT if mode == "light" else DARK)
     sized = {f"size-{rank}": colour for rank, colour in enumerate(ramp(_RAMP[mode], sizes))}
     heat = {f"heat-{rank}": colour for rank, colour in enumerate(ramp(_HEAT[mode], HEAT_STEPS))}
-    return base | sized | heat
+    ink = {
+        f"heat-ink-{rank}": max(_INKS, key=lambda ink: contrast(ink, heat[f"heat-{rank}"]))
+        for rank in range(HEAT_STEPS)
+    }
+    return base | sized | heat | ink
+
+
+def contrast(first: str, second: str) -> float:
+    """Return the contrast ratio of two colours, 1 to 21 (WCAG 2.2)."""
+    dark, light = sorted((_luminance(first), _luminance(second)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    shares = [channel / 255 for channel in _channels(colour)]
+    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]  # noqa: PLR2004
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
 def ramp(stops: tuple[str, ...], number: int) -> list[str]:
@@ -104,7 +118,7 @@ def config() -> dict[str, Any]:
     text = {"labelColor": variable("soft"), "titleColor": variable("soft")}
     small = {"labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal"}
     return {
-        "background": None,
+        "background": "transparent",
         "font": FONT,
         "view": {"stroke": None},
         "axis": {
@@ -114,6 +128,7 @@ def config() -> dict[str, Any]:
             "domainColor": variable("line"),
             "tickColor": variable("line"),
             "labelOverlap": "greedy",
+            "labelSeparation": 4,
             "titlePadding": 6,
         },
         "axisX": {"grid": False, "labelFlush": False},
@@ -128,7 +143,12 @@ def config() -> dict[str, Any]:
             "labelPadding": 6,
         },
         "legend": {**text, **small, "labelFontSize": 12, "labelColor": variable("ink"), "orient": "top"},
-        "title": {"color": variable("ink"), "subtitleColor": variable("soft"), "anchor": "start", "offset": 14},
+        "title": {
+            "color": variable("ink"),
+            "subtitleColor": variable("soft"),
+            "anchor": "start",
+            "offset": 14,
+        },
         "facet": {"spacing": 22},
         "concat": {"spacing": 26},
     }
