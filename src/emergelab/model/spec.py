@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Self
 
 from pydantic import model_validator
 
 from emergelab.spec import Spec
 
 _HIDDEN_MULTIPLE = 8
-_LARGEST_VOCABULARY = 1 << 16  # tokens are uint16 everywhere
+_VOCABULARIES = range(2, (1 << 16) + 1)  # tokens are uint16 everywhere
 
 
 class ModelSpec(Spec):
@@ -32,12 +31,12 @@ class ModelSpec(Spec):
     norm_epsilon: float = 1e-6
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check(self) -> ModelSpec:
         for name in ("width", "heads", "layers", "context", "hidden"):
             _require_positive(name, getattr(self, name))
-        if not 2 <= self.vocabulary <= _LARGEST_VOCABULARY:
+        if self.vocabulary not in _VOCABULARIES:
             message = (
-                f"Got vocabulary = {self.vocabulary}. A vocabulary has 2 to {_LARGEST_VOCABULARY} tokens. "
+                f"Got vocabulary = {self.vocabulary}. A vocabulary has 2 to 65536 tokens. "
                 "Use a grammar with that many."
             )
             raise ValueError(message)
@@ -48,14 +47,16 @@ class ModelSpec(Spec):
     def _check_heads(self) -> None:
         if self.width % self.heads:
             message = (
-                f"Got width = {self.width} and heads = {self.heads}. The width must be a multiple of the heads. "
+                f"Got width = {self.width} and heads = {self.heads}. "
+                "The width must be a multiple of the heads. "
                 f"Use width = {self.heads * max(2, round(self.width / self.heads))}, or other heads."
             )
             raise ValueError(message)
         if self.head_width % 2:
             message = (
-                f"Got width = {self.width} and heads = {self.heads}: {self.head_width} per head. Rotary positions "
-                f"turn pairs, so the width per head must be even. Use width = {self.heads * (self.head_width + 1)}."
+                f"Got width = {self.width} and heads = {self.heads}: {self.head_width} per head. "
+                "Rotary positions turn pairs, so the width per head must be even. "
+                f"Use width = {self.heads * (self.head_width + 1)}."
             )
             raise ValueError(message)
 

@@ -49,21 +49,19 @@ def fresh_moments(parameters: Parameters) -> Moments:
 def update(
     spec: TrainSpec,
     rates: tuple[float, int],
-    parameters: Parameters,
-    gradients: Parameters,
+    values: tuple[Parameters, Parameters],
     moments: Moments,
     dtype: torch.dtype,
 ) -> tuple[Parameters, Moments]:
     """Return new parameters and moments. Nothing is changed in place.
 
-    `rates` is the learning rates' factor and the number of this step, the first being 1; `dtype` is that of
-    the Newton-Schulz iteration.
+    `values` are parameters and gradients. `rates` is the learning rates' factor and the number of this step,
+    the first being 1; `dtype` is that of the Newton-Schulz iteration.
     """
-    factor, step = rates
-    matrices, momentum = _muon(spec, factor, (parameters, gradients, moments.momentum), dtype)
-    others, first, second = _adam(spec, rates, (parameters, gradients), (moments.first, moments.second))
+    matrices, momentum = _muon(spec, rates[0], (*values, moments.momentum), dtype)
+    others, first, second = _adam(spec, rates, values, (moments.first, moments.second))
     merged = matrices | others
-    return {name: merged[name] for name in parameters}, Moments(momentum, first, second)
+    return {name: merged[name] for name in values[0]}, Moments(momentum, first, second)
 
 
 def _muon(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import model_validator
 
@@ -22,9 +22,9 @@ class TrainSpec(Spec):
     and the same run.
 
     Matrices inside blocks take Muon with `matrix_learning_rate`, `momentum` and `weight_decay`; embedding,
-    norm gains and head take AdamW's rule with `other_learning_rate`, `betas` and no decay. See `optimiser` for how
-    they follow the width. No gradients are clipped: Muon's step does not depend on their length and Adam's
-    hardly does.
+    norm gains and head take AdamW's rule with `other_learning_rate`, `betas` and no decay. See `optimiser`
+    for how they follow the width. No gradients are clipped: Muon's step does not depend on their length and
+    Adam's hardly does.
 
     `auto` precision is bfloat16 matrix products where the processor has them, else float32. `auto` compiles
     on a GPU and not on a CPU, see `loop`.
@@ -43,7 +43,7 @@ class TrainSpec(Spec):
     compile: Compile = "auto"
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check(self) -> TrainSpec:
         _require(self.batch >= 1, f"batch = {self.batch}", "A batch has at least one document", "64")
         _require(
             self.warmup_steps >= 0, f"warmup_steps = {self.warmup_steps}", "It cannot be negative", "100"
@@ -70,8 +70,8 @@ class TrainSpec(Spec):
         _require(
             not late,
             f"milestones {late} before the last, {marks[-1]}",
-            f"With decay_share = {self.decay_share} the learning rate falls from {trunk} tokens on, and a model "
-            "read there would be neither trunk nor end",
+            f"With decay_share = {self.decay_share} the learning rate falls from {trunk} tokens on, "
+            "and a model read there would be neither trunk nor end",
             f"{trunk} at most, or a smaller decay_share",
         )
 

@@ -25,8 +25,8 @@ Losses = Callable[[Parameters, "Batch"], Float[Tensor, " R"]]
 class Batch:
     """Documents for R models. Target t of a document is its token t + 1."""
 
-    tokens: Int64[Tensor, "R B T+1"]
-    counted: Bool[Tensor, "R B T"]
+    tokens: Int64[Tensor, "R B length"]
+    counted: Bool[Tensor, "R B targets"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def fresh_state(spec: ModelSpec, streams: Sequence[Stream], device: torch.device
 
 
 def make_batch(
-    documents: Sequence[tuple[UInt16[np.ndarray, "B T+1"], Int32[np.ndarray, " B"]]],
+    documents: Sequence[tuple[UInt16[np.ndarray, "B length"], Int32[np.ndarray, " B"]]],
     device: torch.device | str = "cpu",
 ) -> Batch:
     """Return the batch of one (tokens, lengths) pair for each model. Target t counts iff t + 1 < length."""
@@ -66,7 +66,7 @@ def make_batch(
 
 
 def loss_function(spec: ModelSpec, dtype: torch.dtype) -> Losses:
-    """Return the function (parameters, batch) → mean loss of every model over its counted targets, in nats."""
+    """Return the function (parameters, batch) → every model's mean loss over its counted targets, in nats."""
 
     def losses(parameters: Parameters, batch: Batch) -> Float[Tensor, " R"]:
         scores = logits(network(spec, parameters, dtype), batch.tokens[..., :-1])
@@ -89,6 +89,6 @@ def step(rule: Rule, state: State, batch: Batch) -> tuple[State, Float[Tensor, "
     rates = learning_rate_factor(rule.train, state.step, rule.steps), state.step + 1
     with torch.no_grad():
         parameters, moments = update(
-            rule.train, rates, state.parameters, gradients, state.moments, rule.dtype
+            rule.train, rates, (state.parameters, gradients), state.moments, rule.dtype
         )
     return State(parameters, moments, state.step + 1), losses.detach()

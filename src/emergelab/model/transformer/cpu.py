@@ -75,7 +75,7 @@ class _Normalise(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         y, inverse = ctx.saved_tensors
         grad = wide(grad)
         along = (grad * y).mean(-1, keepdim=True)
@@ -95,7 +95,7 @@ class _SplitHeads(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         query, key, value = grads
         turned = torch.empty((2, *value.shape), dtype=_wide_dtype(value))
         turned[0].copy_(query)
@@ -129,7 +129,7 @@ class _Attend(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         query, key, value, pattern = ctx.saved_tensors
         documents, heads, length, width = query.shape
         grad = grad.view(documents, length, heads, width).transpose(1, 2)
@@ -161,7 +161,7 @@ class _SwiGLU(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         (gate_up,) = ctx.saved_tensors
         result = torch.empty_like(gate_up)
         for piece in _pieces(*grad.shape):

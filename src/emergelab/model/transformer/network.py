@@ -70,7 +70,7 @@ def _pair_neighbours(stack: Float[Tensor, "R L 3 d d"], heads: int) -> Float[Ten
 
 
 def rotary_angles(
-    spec: ModelSpec, positions: Int[Tensor, "..."], dtype: torch.dtype
+    spec: ModelSpec, positions: Int[Tensor, ...], dtype: torch.dtype
 ) -> Complex[Tensor, "... pairs"]:
     """Return exp(i·position·base^(-2j/w)) for the pairs j of a head of width w."""
     exponent = torch.arange(0, spec.head_width, 2, device=positions.device, dtype=dtype) / spec.head_width
@@ -204,7 +204,9 @@ class Probe:
         self.taps = frozenset(self.taps)
         unknown = sorted((self.taps | self.patches.keys()) - sites(self.spec).keys())
         if unknown:
-            message = f"Got the sites {unknown}. A site is one of `sites(spec)`. Use {next(iter(sites(self.spec)))!r}."
+            message = (
+                f"Got the sites {unknown}. A site is one of `sites(spec)`, for example 'block.0.residual'."
+            )
             raise ValueError(message)
 
     def __call__(self, site: str, value: Tensor) -> Tensor:

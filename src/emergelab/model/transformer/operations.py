@@ -13,6 +13,10 @@ from torch.nn import functional
 from emergelab.model.transformer import cpu
 
 
+def _by_hand(x: Tensor) -> bool:
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
 def linear(x: Float[Tensor, "R N i"], weight: Float[Tensor, "R o i"]) -> Float[Tensor, "R N o"]:
     """Return x·weightᵀ, replica by replica."""
     if len(x) == 1:  # spares one model the general case's overhead
@@ -22,7 +26,7 @@ def linear(x: Float[Tensor, "R N i"], weight: Float[Tensor, "R o i"]) -> Float[T
 
 def normalise(x: Float[Tensor, "R N d"], epsilon: float, dtype: torch.dtype) -> Float[Tensor, "R N d"]:
     """Return x/√(mean x² + epsilon) in `dtype`: RMSNorm without its gain, which the next matrix holds."""
-    if x.device.type == "cpu":
+    if _by_hand(x):
         return cpu.normalise(x, epsilon, dtype)
     return plain_normalise(x, epsilon, dtype)
 
@@ -40,7 +44,7 @@ def split_heads(
     The last dimension of `projected` is (query|key|value, head, pair, part). `documents` counts those of all
     replicas.
     """
-    if projected.device.type == "cpu":
+    if _by_hand(projected):
         return cpu.split_heads(projected, rotary, documents)
     return plain_split_heads(projected, rotary, documents)
 
@@ -60,10 +64,17 @@ def attend(
     query: Float[Tensor, "D H T w"], key: Float[Tensor, "D H T w"], value: Float[Tensor, "D H T w"]
 ) -> Float[Tensor, "D T width"]:
     """Return causal attention with the heads side by side. Queries are scaled already."""
-    if query.device.type == "cpu":
+    if _by_hand(query):
         return cpu.attend(query, key, value)
+    if query.device.type == "cpu":
+        return plain_attend(query, key, value)
     mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True, scale=1.0)
     return mixed.transpose(1, 2).flatten(2)
+
+
+def plain_attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Do the same in plain operations."""
+    return (attention_pattern(query, key).to(value.dtype) @ value).transpose(1, 2).flatten(2)
 
 
 def attention_pattern(
@@ -76,7 +87,7 @@ def attention_pattern(
 
 def swiglu(gate_up: Float[Tensor, "R N two_h"]) -> Float[Tensor, "R N h"]:
     """Return silu(gate)·up, where the two halves of the last dimension are gate and up."""
-    if gate_up.device.type == "cpu":
+    if _by_hand(gate_up):
         return cpu.swiglu(gate_up)
     return plain_swiglu(gate_up)
 

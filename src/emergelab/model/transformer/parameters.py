@@ -76,41 +76,46 @@ def _deviation(name: str, spec: ModelSpec, inputs: int) -> float:
 def to_llama(parameters: Parameters, replica: int = 0) -> dict[str, Tensor]:
     """Return one model's tensors under the names and shapes of Hugging Face's `LlamaForCausalLM`."""
     own = {name: tensor[replica].detach() for name, tensor in parameters.items()}
-    named = {
+    return {name: view.contiguous() for name, view in _llama_views(own).items()}
+
+
+def from_llama(named: Mapping[str, Tensor], spec: ModelSpec) -> Parameters:
+    """Return the parameters, with R = 1, of tensors in the Llama names.
+
+    Raises KeyError for a missing tensor and ValueError for one of another shape.
+    """
+    own = {name: torch.empty(shape) for name, shape in shapes(spec).items()}
+    for name, tensor in _llama_views(own).items():
+        if named[name].shape != tensor.shape:
+            message = f"{name} must have shape {tuple(tensor.shape)}. Got {tuple(named[name].shape)}."
+            raise ValueError(message)
+        tensor.copy_(named[name])
+    return {name: tensor.unsqueeze(0) for name, tensor in own.items()}
+
+
+def _llama_views(own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return views of one model's tensors under the Llama names."""
+    views = {
         "model.embed_tokens.weight": own["embedding"],
         "model.norm.weight": own["final_norm"],
         "lm_head.weight": own["head"],
     }
     for layer in range(len(own["down"])):
-        named |= {
-            name.format(layer): tensor.contiguous() for name, tensor in _layer_tensors(own, layer).items()
-        }
-    return named
+        views |= _layer_views(own, layer)
+    return views
 
 
-def from_llama(named: Mapping[str, Tensor], spec: ModelSpec) -> Parameters:
-    """Return the parameters, with R = 1, of tensors in the Llama names. Raises KeyError for a missing one."""
-    own = {name: torch.empty(shape) for name, shape in shapes(spec).items()}
-    own["embedding"].copy_(named["model.embed_tokens.weight"])
-    own["final_norm"].copy_(named["model.norm.weight"])
-    own["head"].copy_(named["lm_head.weight"])
-    for layer in range(spec.layers):
-        for name, tensor in _layer_tensors(own, layer).items():
-            tensor.copy_(named[name.format(layer)])
-    return {name: tensor.unsqueeze(0) for name, tensor in own.items()}
-
-
-def _layer_tensors(own: Mapping[str, Tensor], layer: int) -> dict[str, Tensor]:
+def _layer_views(own: Mapping[str, Tensor], layer: int) -> dict[str, Tensor]:
     query, key, value = own["query_key_value"][layer]
     gate, up = own["gate_up"][layer]
     return {
-        "model.layers.{}.input_layernorm.weight": own["attention_norm"][layer],
-        "model.layers.{}.self_attn.q_proj.weight": query,
-        "model.layers.{}.self_attn.k_proj.weight": key,
-        "model.layers.{}.self_attn.v_proj.weight": value,
-        "model.layers.{}.self_attn.o_proj.weight": own["attention_output"][layer],
-        "model.layers.{}.post_attention_layernorm.weight": own["feed_forward_norm"][layer],
-        "model.layers.{}.mlp.gate_proj.weight": gate,
-        "model.layers.{}.mlp.up_proj.weight": up,
-        "model.layers.{}.mlp.down_proj.weight": own["down"][layer],
+        f"model.layers.{layer}.input_layernorm.weight": own["attention_norm"][layer],
+        f"model.layers.{layer}.self_attn.q_proj.weight": query,
+        f"model.layers.{layer}.self_attn.k_proj.weight": key,
+        f"model.layers.{layer}.self_attn.v_proj.weight": value,
+        f"model.layers.{layer}.self_attn.o_proj.weight": own["attention_output"][layer],
+        f"model.layers.{layer}.post_attention_layernorm.weight": own["feed_forward_norm"][layer],
+        f"model.layers.{layer}.mlp.gate_proj.weight": gate,
+        f"model.layers.{layer}.mlp.up_proj.weight": up,
+        f"model.layers.{layer}.mlp.down_proj.weight": own["down"][layer],
     }
