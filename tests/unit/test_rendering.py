@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -34,6 +35,11 @@ def functions() -> GrammarSyntax:
     return parse(FUNCTIONS.read_text(encoding="utf-8"), name="functions")
 
 
+def described(grammar: GrammarSyntax) -> dict[str, Any]:
+    """Return the description as what a reader of its JSON has."""
+    return json.loads(json.dumps(describe(grammar), allow_nan=False))
+
+
 def printed(renderable: RenderableType, **settings: object) -> str:
     """Return what a console of 120 columns shows."""
     console = Console(file=io.StringIO(), width=120, **settings)  # pyright: ignore[reportArgumentType]
@@ -42,7 +48,7 @@ def printed(renderable: RenderableType, **settings: object) -> str:
 
 
 def test_a_description_says_what_the_grammar_says():
-    said = describe(functions())
+    said = described(functions())
     assert said["name"] == "functions"
     assert said["world"] == {
         "objects": 12,
@@ -60,7 +66,7 @@ def test_a_description_says_what_the_grammar_says():
     }
     assert said["hold_outs"] == [{"share": 0.25, "families": ["f", "f"], "text": "hold out 0.25 of f * f"}]
     assert said["terminals"] == [".", ";"]
-    assert said["tasks"][1] == {  # pyright: ignore[reportIndexIssue, reportOptionalSubscript]
+    assert said["tasks"][1] == {
         "name": "pair",
         "draws": [{"name": "a", "family": "f"}, {"name": "b", "family": "f"}],
         "variable": "x",
@@ -71,7 +77,7 @@ def test_a_description_says_what_the_grammar_says():
 
 
 def test_costs_are_in_nats():
-    (value,) = [rule for rule in describe(functions())["rules"] if rule["name"] == "Value"]  # pyright: ignore[reportOptionalIterable, reportIndexIssue]
+    (value,) = [rule for rule in described(functions())["rules"] if rule["name"] == "Value"]
     costs = {production["text"]: production["nats"] for production in value["productions"]}
     assert costs["let a ~ f { a(x) }"] == pytest.approx(math.log(2))
     assert sum(math.exp(-cost) for cost in costs.values()) == pytest.approx(1)
@@ -79,7 +85,7 @@ def test_costs_are_in_nats():
 
 @given(valid_grammars())
 def test_any_description_is_json(grammar: GrammarSyntax):
-    assert json.loads(json.dumps(describe(grammar), allow_nan=False))["name"] == "drawn"
+    assert described(grammar)["name"] == "drawn"
 
 
 def test_the_view_of_a_grammar_shows_all_of_it():
