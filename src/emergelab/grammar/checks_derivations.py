@@ -109,9 +109,11 @@ def _least_set(rules: tuple[Rule, ...], belongs: Callable[[Rule, set[str]], bool
     members: set[str] = set()
     grown = True
     while grown:
-        new = {rule.name for rule in rules if rule.name not in members and belongs(rule, members)}
-        members |= new
-        grown = bool(new)
+        grown = False
+        for rule in reversed(rules):  # what is called mostly stands behind its caller
+            if rule.name not in members and belongs(rule, members):
+                members.add(rule.name)
+                grown = True
     return members
 
 
