@@ -285,15 +285,16 @@ class _Maker:
 
     def with_tasks(self, grammar: GrammarSyntax) -> GrammarSyntax:
         """Add a task of one function, one of two with steps, and a hold-out, as far as there are any."""
-        usable = [family for family in grammar.world.families if family.kind != "predicate"]
+        families = grammar.world.families
+        usable = [one for one in families if one.kind != "predicate" and one.scope == "corpus"]
         if not usable:
             return grammar
         end = Terminal(self.choice(_separators(grammar)))
         first, second = self.choice(usable), self.choice(usable)
         argument, step, last = Print(Term("x")), Print(Term("x", ("a",))), Print(Term("x", ("a", "b")))
         draws = (Draw("a", first.name), Draw("b", second.name))
-        families = (first.name, second.name)
-        held = {first.scope, second.scope} == {"corpus"} and families in applied_pairs(grammar)
+        composed = (first.name, second.name)
+        held = composed in applied_pairs(grammar)
         tasks = (
             TaskSyntax(name="single", draws=draws[:1], variable="x", direct=(argument, step, end)),
             TaskSyntax(
@@ -306,7 +307,7 @@ class _Maker:
             ),
         )
         return replace(
-            grammar, tasks=tasks, hold_outs=(HoldOut(share=0.25, families=families),) if held else ()
+            grammar, tasks=tasks, hold_outs=(HoldOut(share=0.25, families=composed),) if held else ()
         )
 
 

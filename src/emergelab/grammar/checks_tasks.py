@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TypeAlias
 
 from emergelab.grammar import syntax
 from emergelab.grammar.checks_numbers import check_terminal, terminals
 from emergelab.grammar.notation import number_text, render_hold_out, render_item, render_term
 from emergelab.grammar.problems import Problem, problem, suggestion
 from emergelab.grammar.syntax import GrammarSyntax, HoldOut, If, Item, Print, TaskSyntax, Terminal
-
-_Answer: TypeAlias = "str | tuple[object, ...] | None"
 
 
 def check_hold_outs(grammar: GrammarSyntax) -> list[Problem]:
@@ -151,10 +148,20 @@ def check_tasks(grammar: GrammarSyntax) -> list[Problem]:
     known = terminals(grammar)
     found: list[Problem] = []
     for task in grammar.tasks:
+        found += _check_draws(task, grammar.world)
         found += _check_rows(task)
         found += _check_tokens(task, known)
         found += _check_splits(task, grammar)
     return found
+
+
+def _check_draws(task: TaskSyntax, world: syntax.World) -> Iterator[Problem]:
+    for draw in task.draws:
+        family = world.family(draw.family)
+        if family is not None and family.scope == "document":
+            found = f"Task '{task.name}' draws from '{family.name}', whose functions are drawn per document."
+            rule = "A task asks for functions that are the same in every prompt."
+            yield problem(draw.at, found, rule, "Draw from a family of the corpus.")
 
 
 def _check_rows(task: TaskSyntax) -> Iterator[Problem]:
@@ -168,20 +175,16 @@ def _check_rows(task: TaskSyntax) -> Iterator[Problem]:
 def _check_row(task: TaskSyntax, what: str, items: tuple[Item, ...]) -> Iterator[Problem]:
     subject = f"The {what} of task '{task.name}'"
     for item in syntax.walk(items):
-        if not isinstance(item, Terminal | Print | If):
-            rule = (
-                "A row of a task holds tokens, terms and 'if', for its answer is one and the same each time."
-            )
-            yield problem(
-                item.at, f"{subject} holds {_words(item)}.", rule, "Draw with the task's own 'let'."
-            )
+        if not isinstance(item, Terminal | Print):
+            rule = "A row of a task holds tokens and terms only."
+            yield problem(item.at, f"{subject} holds {_words(item)}.", rule, "Write the row out in full.")
             return
     if not items or not isinstance(items[0], Print):
         at = items[0].at if items else task.at
         rule = "It begins with its argument, a term."
         yield problem(at, f"{subject} does not begin with a term.", rule, f"Begin with '{task.variable}'.")
     elif answer(items[1:]) is None:
-        rule = "Behind the argument stands an answer: a term, or an 'if' that chooses tokens."
+        rule = "Behind the argument stands an answer, a term."
         yield problem(
             items[0].at, f"{subject} has no answer.", rule, f"Print a function of '{task.variable}'."
         )
@@ -202,27 +205,22 @@ def _check_steps(task: TaskSyntax, steps: tuple[Item, ...]) -> Iterator[Problem]
         )
     elif answer(steps[1:]) != answer(task.direct[1:]):
         found = f"The steps of task '{task.name}' end on another answer than its row."
-        last = next(item for item in reversed(task.direct) if not isinstance(item, Terminal))
         rule = "Both forms give the same answer."
-        yield problem(steps[-1].at, found, rule, f"Let the steps end on {render_item(last)}.")
+        yield problem(steps[-1].at, found, rule, f"Let the steps end on {_last(task.direct)}.")
     elif _printed(steps) <= _printed(task.direct):
         found = f"The steps of task '{task.name}' print no more objects than its row."
         rule = "Steps print intermediate objects before the answer."
         yield problem(steps[0].at, found, rule, "Print a step, or delete 'steps'.")
 
 
-def answer(items: tuple[Item, ...]) -> _Answer:
-    """Return, in a form to compare, what of the items is printed last and depends on the row; or None."""
-    for item in reversed(items):
-        if isinstance(item, Print):
-            return render_term(item.term)
-        if isinstance(item, If):
-            return (item.predicate, render_term(item.term), _branch(item.then), _branch(item.otherwise))
-    return None
+def answer(items: tuple[Item, ...]) -> syntax.Term | None:
+    """Return the last term of the items, or None."""
+    return next((item.term for item in reversed(items) if isinstance(item, Print)), None)
 
 
-def _branch(items: tuple[Item, ...]) -> _Answer:
-    return answer(items) or tuple(item.text for item in items if isinstance(item, Terminal))
+def _last(items: tuple[Item, ...]) -> str:
+    term = answer(items)
+    return "" if term is None else render_term(term)
 
 
 def _printed(items: tuple[Item, ...]) -> int:
@@ -245,23 +243,21 @@ def _check_splits(task: TaskSyntax, grammar: GrammarSyntax) -> Iterator[Problem]
         yield problem(task.at, found, "A split is named once.", "Delete one of them.")
     if "held_out" not in task.splits:
         return
-    composed = set(_compositions(task))
-    if not any(hold_out.families in composed for hold_out in grammar.hold_outs):
-        found = f"Task '{task.name}' has the split 'held out', but nothing that it prints is held out."
-        rule = "A line 'hold out' names the families of a term of the row, as they are applied."
+    composed = _composition(task)
+    if not any(hold_out.families == composed for hold_out in grammar.hold_outs):
+        found = f"Task '{task.name}' has the split 'held out', but its answer is not held out."
+        rule = "A line 'hold out' names the families that the answer applies, in this order."
         yield problem(task.at, found, rule, _split_remedy(composed))
 
 
-def _compositions(task: TaskSyntax) -> Iterator[tuple[str, ...]]:
-    """Yield the families of each term that the direct row prints, in the order of application."""
+def _composition(task: TaskSyntax) -> tuple[str, ...]:
+    """Return the families that the answer of the direct row applies, in the order of application."""
     families = {draw.name: draw.family for draw in task.draws}
-    for item in syntax.walk(task.direct):
-        if isinstance(item, Print):
-            yield tuple(families.get(name, "") for name in item.term.functions)
+    term = answer(task.direct)
+    return () if term is None else tuple(families.get(name, "") for name in term.functions)
 
 
-def _split_remedy(composed: set[tuple[str, ...]]) -> str:
-    longest = max(sorted(composed), key=len, default=())
-    if len(longest) < 2 or "" in longest:  # noqa: PLR2004 - a pair
+def _split_remedy(composed: tuple[str, ...]) -> str:
+    if len(composed) < 2 or "" in composed:  # noqa: PLR2004 - a pair
         return "Write 'splits seen', or give the task a composition."
-    return f"Add 'hold out 0.25 of {' * '.join(longest)}', or write 'splits seen'."
+    return f"Add 'hold out 0.25 of {' * '.join(composed)}', or write 'splits seen'."
