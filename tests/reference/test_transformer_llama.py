@@ -27,7 +27,7 @@ transformers = pytest.importorskip("transformers", reason="transformers is not i
         ),
     ],
 )
-def test_logits_equal_llama(spec):
+def test_logits_equal_llama(spec: ModelSpec):
     config = transformers.LlamaConfig(
         vocab_size=spec.vocabulary,
         hidden_size=spec.width,

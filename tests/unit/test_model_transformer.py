@@ -19,7 +19,7 @@ from emergelab.rng import stream
 SPEC = ModelSpec(vocabulary=11, width=24, heads=2, layers=2, context=16)
 
 
-def parameters(spec=SPEC, replicas=1, dtype=torch.float32):
+def parameters(spec: ModelSpec = SPEC, replicas: int = 1, dtype: torch.dtype = torch.float32):
     values = initialise(spec, [stream(3, "model", r) for r in range(replicas)])
     # Gains other than 1, or folding them into matrices would go untested.
     noise = torch.Generator().manual_seed(1)
@@ -28,7 +28,7 @@ def parameters(spec=SPEC, replicas=1, dtype=torch.float32):
     return {name: tensor.to(dtype) for name, tensor in values.items()}
 
 
-def tokens(*shape, spec=SPEC, seed=0):
+def tokens(*shape: int, spec: ModelSpec = SPEC, seed: int = 0):
     return torch.randint(spec.vocabulary, shape, generator=torch.Generator().manual_seed(seed))
 
 
@@ -40,7 +40,9 @@ def tokens(*shape, spec=SPEC, seed=0):
     st.integers(1, 6),
     st.none() | st.integers(1, 50),
 )
-def test_counts_are_those_of_the_tensors(heads, vocabulary, layers, pairs, hidden):
+def test_counts_are_those_of_the_tensors(
+    heads: int, vocabulary: int, layers: int, pairs: int, hidden: int | None
+):
     spec = ModelSpec(
         vocabulary=vocabulary + 1, width=2 * heads * pairs, heads=heads, layers=layers, hidden=hidden
     )
@@ -62,7 +64,7 @@ def test_training_cost_is_that_of_the_matrix_products_of_a_step():
 
 
 @pytest.mark.parametrize(("width", "hidden"), [(64, 176), (128, 344), (96, 256), (32, 88)])
-def test_hidden_width_is_eight_thirds_rounded_up_to_eights(width, hidden):
+def test_hidden_width_is_eight_thirds_rounded_up_to_eights(width: int, hidden: int):
     spec = ModelSpec(vocabulary=4, width=width)
     assert spec.hidden_width == hidden == math.ceil(8 / 3 * width / 8) * 8
 
@@ -79,14 +81,14 @@ def test_hidden_width_is_eight_thirds_rounded_up_to_eights(width, hidden):
         ({"norm_epsilon": 0.0}, "above 0"),
     ],
 )
-def test_a_wrong_specification_says_value_rule_and_remedy(values, message):
+def test_a_wrong_specification_says_value_rule_and_remedy(values: dict[str, object], message: str):
     with pytest.raises(ValidationError, match=message):
         ModelSpec(**({"vocabulary": 8} | values))
 
 
 @settings(max_examples=15)
 @given(st.integers(0, 14), st.integers(0, 10))
-def test_a_position_does_not_see_later_ones(place, token):
+def test_a_position_does_not_see_later_ones(place: int, token: int):
     net = network(SPEC, parameters())
     before = tokens(1, 2, 16)
     after = before.clone()
@@ -129,11 +131,13 @@ def test_a_replica_depends_on_its_own_stream_only():
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-def test_operations_by_hand_equal_plain_ones_with_gradients(dtype, monkeypatch):
+def test_operations_by_hand_equal_plain_ones_with_gradients(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+):
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     words = tokens(2, 3, 16)
 
-    def run():
+    def run() -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         values = {n: t.requires_grad_() for n, t in parameters(replicas=2, dtype=wide).items()}
         scores = logits(network(SPEC, values, dtype), words)
         weight = torch.randn(scores.shape, generator=torch.Generator().manual_seed(2)).to(wide)
@@ -148,7 +152,7 @@ def test_operations_by_hand_equal_plain_ones_with_gradients(dtype, monkeypatch):
 
 
 def test_operations_by_hand_pass_finite_differences():
-    def draw(*shape):
+    def draw(*shape: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(sum(shape))
         return torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
 
@@ -160,7 +164,7 @@ def test_operations_by_hand_pass_finite_differences():
     assert check(cpu.swiglu, [draw(2, 3, 8)])
 
 
-def test_pieces_do_not_change_the_result(monkeypatch):
+def test_pieces_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch):
     net, words = network(SPEC, parameters()), tokens(1, 5, 16)
     whole = logits(net, words)
     monkeypatch.setattr(cpu, "_PIECE", 600)
@@ -169,7 +173,7 @@ def test_pieces_do_not_change_the_result(monkeypatch):
 
 @settings(max_examples=15)
 @given(st.integers(0, 4), st.integers(1, 3), st.integers(0, 1000))
-def test_branches_equal_reading_everything_again(count, branches, seed):
+def test_branches_equal_reading_everything_again(count: int, branches: int, seed: int):
     net, prompts = network(SPEC, parameters()), tokens(3, 10, seed=seed)
     generator = torch.Generator().manual_seed(seed)
     stops = torch.randint(1, 11, (3, branches), generator=generator)
@@ -216,7 +220,7 @@ def test_a_patch_of_the_last_residual_decides_the_logits():
 
 
 @pytest.mark.parametrize("site", list(sites(SPEC)))
-def test_zeros_at_any_site_change_the_logits(site):
+def test_zeros_at_any_site_change_the_logits(site: str):
     net, words = network(SPEC, parameters()), tokens(1, 3, 16)
     patch = Probe(SPEC, (), {site: torch.zeros_like})
     assert (logits(net, words, patch) - logits(net, words)).abs().max() > 1e-3

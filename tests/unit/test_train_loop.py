@@ -1,15 +1,17 @@
 """Runs end to end: killed and resumed to the bit, damaged files, milestones, the log, the predictor."""
 
+import hashlib
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
@@ -31,24 +33,24 @@ PER_STEP = 30.0
 STEPS = 20
 
 
-def data(index):
+def data(index: int):
     generator = stream(1, "data", index).generator()
     lengths = generator.integers(6, 14, size=TRAIN.batch).astype(np.int32)
     return generator.integers(0, 7, size=(TRAIN.batch, 13)).astype(np.uint16), lengths
 
 
-def make_run(folder, **changes):
+def make_run(folder: Path, **changes: object):
     values = {"model": MODEL, "train": TRAIN, "data": data, "initialisation": stream(0)}
     return Run(**(values | {"tokens_per_step": PER_STEP, "directory": folder} | changes))
 
 
-def results(folder):
+def results(folder: Path):
     names = [*(f"tokens-{mark}.safetensors" for mark in TRAIN.milestones), "log.parquet"]
-    return {name: (folder / name).read_bytes() for name in names}
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
 
 
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory):
+def expected(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("whole")
     train(make_run(folder))
     assert sorted(path.name for path in folder.iterdir()) == sorted(results(folder))
@@ -59,10 +61,10 @@ class Stop(BaseException):
     """What ends a run from outside."""
 
 
-def stop_at(*places):
+def stop_at(*places: int):
     left = list(places)
 
-    def report(done, _steps):
+    def report(done: int, _steps: int) -> None:
         if left and done == left[0]:
             left.pop(0)
             raise Stop
@@ -70,9 +72,13 @@ def stop_at(*places):
     return report
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=8, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.lists(st.integers(1, STEPS), max_size=3, unique=True).map(sorted))
-def test_a_run_interrupted_anywhere_leaves_the_same_bits(tmp_path_factory, expected, places):
+def test_a_run_interrupted_anywhere_leaves_the_same_bits(
+    tmp_path_factory: pytest.TempPathFactory, expected: dict[str, str], places: list[int]
+):
     folder = tmp_path_factory.mktemp("parts")
     report = stop_at(*places)
     for _ in places:
@@ -82,11 +88,13 @@ def test_a_run_interrupted_anywhere_leaves_the_same_bits(tmp_path_factory, expec
     assert results(folder) == expected
 
 
-def test_an_interrupt_inside_a_step_leaves_the_same_bits(tmp_path, expected, monkeypatch):
+def test_an_interrupt_inside_a_step_leaves_the_same_bits(
+    tmp_path: Path, expected: dict[str, str], monkeypatch: pytest.MonkeyPatch
+):
     calls = []
     real = loop.step
 
-    def interrupted(*arguments):
+    def interrupted(*arguments: object) -> object:
         result = real(*arguments)
         calls.append(1)
         if len(calls) == 9:
@@ -107,7 +115,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from test_train_loop import make_run, train
-def report(done, steps):
+def report(done, steps: int):
     print(done, flush=True)
     time.sleep(0.05)
 train(make_run(Path(sys.argv[1]), save_every=0.0), report)
@@ -115,8 +123,8 @@ train(make_run(Path(sys.argv[1]), save_every=0.0), report)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_process_is_resumed_to_the_same_bits(tmp_path, expected, number):
-    here = os.path.dirname(__file__)
+def test_a_killed_process_is_resumed_to_the_same_bits(tmp_path: Path, expected: dict[str, str], number: int):
+    here = str(Path(__file__).parent)
     environment = os.environ | {"PYTHONPATH": here, "OMP_NUM_THREADS": "1"}
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(tmp_path)], stdout=subprocess.PIPE, env=environment, text=True
@@ -136,9 +144,13 @@ def test_a_killed_process_is_resumed_to_the_same_bits(tmp_path, expected, number
     assert results(tmp_path) == expected
 
 
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.floats(0, 0.999), st.booleans())
-def test_a_damaged_state_is_not_trusted(tmp_path_factory, expected, share, cut):
+@settings(
+    max_examples=10, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.floats(0, 0.999), st.sampled_from(["cut", "changed"]))
+def test_a_damaged_state_is_not_trusted(
+    tmp_path_factory: pytest.TempPathFactory, expected: dict[str, str], share: float, damage: str
+):
     folder = tmp_path_factory.mktemp("damaged")
     with pytest.raises(Stop):
         train(make_run(folder, save_every=0.0), stop_at(12))
@@ -146,14 +158,16 @@ def test_a_damaged_state_is_not_trusted(tmp_path_factory, expected, share, cut):
     content = bytearray(latest.read_bytes())
     place = int(share * len(content))
     content[place] ^= 0xFF
-    latest.write_bytes(content[:place] if cut else content)
+    latest.write_bytes(content[:place] if damage == "cut" else content)
     seen = []
     train(make_run(folder), lambda done, _steps: seen.append(done))
     assert 1 < seen[0] <= 13
     assert results(folder) == expected
 
 
-def test_unfinished_work_lies_in_scratch_and_results_in_the_directory(tmp_path, expected):
+def test_unfinished_work_lies_in_scratch_and_results_in_the_directory(
+    tmp_path: Path, expected: dict[str, str]
+):
     first, second, scratch = tmp_path / "first", tmp_path / "second", tmp_path / "scratch"
     with pytest.raises(Stop):
         train(make_run(first, scratch=scratch), stop_at(15))
@@ -163,14 +177,16 @@ def test_unfinished_work_lies_in_scratch_and_results_in_the_directory(tmp_path, 
     assert not (scratch / "resume.safetensors").exists()
 
 
-def test_the_state_of_another_run_is_refused(tmp_path):
+def test_the_state_of_another_run_is_refused(tmp_path: Path):
     with pytest.raises(Stop):
         train(make_run(tmp_path), stop_at(5))
     with pytest.raises(ArtifactError, match="another specification or initialisation"):
         train(make_run(tmp_path, initialisation=stream(1)))
 
 
-def test_the_log_counts_targets_and_gives_losses_of_the_models_before_each_step(tmp_path, expected):
+def test_the_log_counts_targets_and_gives_losses_of_the_models_before_each_step(
+    tmp_path: Path, expected: dict[str, str]
+):
     train(make_run(tmp_path))
     log = pl.read_parquet(tmp_path / "log.parquet")
     lengths = np.array([data(index)[1] for index in range(STEPS)])
@@ -186,7 +202,7 @@ def test_the_log_counts_targets_and_gives_losses_of_the_models_before_each_step(
     assert log["loss"][0] == pytest.approx(nats[counted].mean(), rel=1e-5)
 
 
-def test_milestones_are_models_of_one_run(tmp_path):
+def test_milestones_are_models_of_one_run(tmp_path: Path):
     train(make_run(tmp_path))
     log = pl.read_parquet(tmp_path / "log.parquet")
     for mark, reached in zip(TRAIN.milestones, (4, 10, 20), strict=True):
@@ -229,19 +245,19 @@ def test_training_lowers_the_loss_of_a_repeated_document():
     assert losses[-1] < 0.7 * losses[0]
 
 
-def test_a_loss_that_is_no_number_is_a_mistake_of_the_rates(tmp_path):
+def test_a_loss_that_is_no_number_is_a_mistake_of_the_rates(tmp_path: Path):
     wild = TRAIN.model_copy(update={"other_learning_rate": 1e30})
     with pytest.raises(DivergenceError, match="other_learning_rate"):
         train(make_run(tmp_path, train=wild))
 
 
-def test_a_finished_run_is_left_alone(tmp_path, expected):
+def test_a_finished_run_is_left_alone(tmp_path: Path, expected: dict[str, str]):
     train(make_run(tmp_path))
     train(make_run(tmp_path), stop_at(1))
     assert results(tmp_path) == expected
 
 
-def test_a_changed_model_file_is_damaged(tmp_path):
+def test_a_changed_model_file_is_damaged(tmp_path: Path):
     train(make_run(tmp_path))
     path = tmp_path / "tokens-600.safetensors"
     content = bytearray(path.read_bytes())
@@ -253,7 +269,7 @@ def test_a_changed_model_file_is_damaged(tmp_path):
         TrainedPredictor.load(tmp_path / "absent.safetensors")
 
 
-def test_no_compiler_is_one_warning(monkeypatch, caplog):
+def test_no_compiler_is_one_warning(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
     monkeypatch.setattr(loop.shutil, "which", lambda _name: None)
     spec = TRAIN.model_copy(update={"compile": "yes"})
     loop.make_rule(MODEL, spec, PER_STEP, torch.device("cpu"))
@@ -262,7 +278,7 @@ def test_no_compiler_is_one_warning(monkeypatch, caplog):
     ]
 
 
-def test_the_predictor_gives_laws_and_branches(tmp_path):
+def test_the_predictor_gives_laws_and_branches(tmp_path: Path):
     predictor = TrainedPredictor("small", MODEL, initialise(MODEL, [stream(0)]))
     assert isinstance(predictor, BranchingPredictor)
     words = data(0)[0][:, :10]
@@ -279,7 +295,7 @@ def test_the_predictor_gives_laws_and_branches(tmp_path):
         predictor.log_probabilities(np.zeros((1, 13), np.uint16))
 
 
-def test_batches_of_prompts_do_not_change_the_law(monkeypatch):
+def test_batches_of_prompts_do_not_change_the_law(monkeypatch: pytest.MonkeyPatch):
     predictor = TrainedPredictor("small", MODEL, initialise(MODEL, [stream(0)]))
     words = np.concatenate([data(index)[0][:, :12] for index in range(3)])
     whole = predictor.log_probabilities(words)

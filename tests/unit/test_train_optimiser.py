@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from emergelab.model.spec import ModelSpec
-from emergelab.model.transformer.parameters import MATRICES, initialise
+from emergelab.model.transformer.parameters import MATRICES, Parameters, initialise
 from emergelab.rng import stream
 from emergelab.train.optimiser import REFERENCE_WIDTH, fresh_moments, newton_schulz, update
 from emergelab.train.spec import TrainSpec, learning_rate_factor, milestone_steps
@@ -17,12 +17,12 @@ SPEC = ModelSpec(vocabulary=5, width=REFERENCE_WIDTH, heads=2, layers=2, hidden=
 TRAIN = TrainSpec(milestones=(1000,), weight_decay=0.1)
 
 
-def gradients(values, seed):
+def gradients(values: Parameters, seed: int):
     generator = torch.Generator().manual_seed(seed)
     return {name: torch.randn(tensor.shape, generator=generator) for name, tensor in values.items()}
 
 
-def ours(steps, dtype):
+def ours(steps: int, dtype: torch.dtype):
     values = initialise(SPEC, [stream(0, "a"), stream(0, "b")])
     moments = fresh_moments(values)
     for k in range(steps):
@@ -30,14 +30,14 @@ def ours(steps, dtype):
     return values
 
 
-def leaves(values):
+def leaves(values: Parameters):
     """Cut the stacks into the single tensors that torch's optimisers take."""
     matrices = {n: [torch.nn.Parameter(m.clone()) for m in values[n].flatten(0, -3)] for n in MATRICES}
     others = {n: torch.nn.Parameter(t.clone()) for n, t in values.items() if n not in MATRICES}
     return matrices, others
 
 
-def theirs(steps):
+def theirs(steps: int):
     values = initialise(SPEC, [stream(0, "a"), stream(0, "b")])
     matrices, others = leaves(values)
     muon = torch.optim.Muon([m for stack in matrices.values() for m in stack], lr=0.01, weight_decay=0.1)
@@ -57,7 +57,7 @@ def theirs(steps):
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 0.02), (torch.float32, 0.02)])
-def test_three_steps_equal_torch(dtype, tolerance):
+def test_three_steps_equal_torch(dtype: torch.dtype, tolerance: float):
     start = initialise(SPEC, [stream(0, "a"), stream(0, "b")])
     seen, expected = ours(3, dtype), theirs(3)
     for name, tensor in seen.items():
@@ -68,7 +68,7 @@ def test_three_steps_equal_torch(dtype, tolerance):
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (2, 6, 20)])
-def test_newton_schulz_moves_singular_values_near_one_and_keeps_the_vectors(shape):
+def test_newton_schulz_moves_singular_values_near_one_and_keeps_the_vectors(shape: tuple[int, ...]):
     batch = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     left, values, right = torch.linalg.svd(batch, full_matrices=False)
     moved = left.mT @ newton_schulz(batch) @ right.mT
@@ -110,14 +110,16 @@ def test_the_schedule_rises_stays_and_falls():
 
 
 @given(st.integers(1, 500), st.integers(0, 100), st.floats(0.01, 1))
-def test_the_rate_is_never_zero_nor_above_one(steps, warmup, share):
+def test_the_rate_is_never_zero_nor_above_one(steps: int, warmup: int, share: float):
     spec = TrainSpec(milestones=(100,), warmup_steps=warmup, decay_share=share)
     factors = [learning_rate_factor(spec, k, steps) for k in range(steps)]
     assert all(0 < factor <= 1 for factor in factors)
 
 
 @given(st.lists(st.integers(1, 10**7), min_size=1, max_size=5, unique=True), st.floats(1, 1e4))
-def test_a_milestone_is_reached_by_the_first_step_with_as_many_tokens(marks, tokens_per_step):
+def test_a_milestone_is_reached_by_the_first_step_with_as_many_tokens(
+    marks: list[int], tokens_per_step: float
+):
     spec = TrainSpec(milestones=(*sorted(marks), 10**8))
     for mark, reached in zip(spec.milestones, milestone_steps(spec, tokens_per_step), strict=True):
         assert reached * tokens_per_step >= mark * (1 - 1e-12)
@@ -139,6 +141,6 @@ def test_a_milestone_is_reached_by_the_first_step_with_as_many_tokens(marks, tok
         ({"warmup_steps": -1}, "negative"),
     ],
 )
-def test_a_wrong_specification_says_value_rule_and_remedy(values, message):
+def test_a_wrong_specification_says_value_rule_and_remedy(values: dict[str, object], message: str):
     with pytest.raises(ValidationError, match=message):
         TrainSpec(**({"milestones": (100,)} | values))

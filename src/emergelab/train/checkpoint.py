@@ -116,10 +116,21 @@ def _write_aside(path: Path, tensors: Mapping[str, Tensor], details: Mapping[str
     digest = _digest(stored, details)
     aside = path.with_name(f"{path.name}.writing")
     with aside.open("wb") as file:
-        file.write(save(stored, {**details, "digest": digest}))
+        file.write(_sorted_header(save(stored, {**details, "digest": digest})))
         file.flush()
         os.fsync(file.fileno())
     return aside
+
+
+def _sorted_header(content: bytes) -> bytes:
+    """Return safetensors bytes with a sorted header: the library's own order of metadata is random.
+
+    The tensors' offsets count from the header's end; its length must be a multiple of 8.
+    """
+    (size,) = struct.unpack_from("<Q", content)
+    header = json.dumps(json.loads(content[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return struct.pack("<Q", len(header)) + header + content[8 + size :]
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
