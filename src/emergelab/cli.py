@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -179,8 +180,7 @@ def run_command(
         _print_plan(request)
         return
     slots = workers or available_cores()
-    page = run_study(request, workers=slots, reporter=reporter_for(sys.stderr))
-    typer.echo(str(page.absolute()))
+    _print_page(run_study(request, workers=slots, reporter=reporter_for(sys.stderr)))
 
 
 def _request(study: str, settings: Sequence[str], out: Path | None) -> Request:
@@ -192,8 +192,7 @@ def _request(study: str, settings: Sequence[str], out: Path | None) -> Request:
     file = find_study(study)
     grid = build_grid(file, read_study(file, settings))
     folder = out or Path("runs") / file.name
-    arguments = [study, *(part for setting in settings for part in ("--set", setting)), "--out", str(folder)]
-    return Request(grid, RunFolder(folder), tuple(arguments))
+    return Request(study, tuple(settings), grid, RunFolder(folder))
 
 
 def _print_plan(request: Request) -> None:
@@ -205,10 +204,12 @@ def _print_plan(request: Request) -> None:
     for heading in ("step", "state", "about, seconds"):
         table.add_column(heading, justify="right" if "seconds" in heading else "left")
     steps = plan_study(request)
-    for step, state in steps:
+    for step, state in steps[:_ROWS_ON_SCREEN]:
         table.add_row(step.name, str(state), f"{step.cost:.0f}")
     console = _console()
     console.print(table)
+    if len(steps) > _ROWS_ON_SCREEN:
+        _say_cut(console, "The others follow.")
     grid = request.grid
     console.print(
         f"{len(grid.runs)} training runs, {grid.cells} cells, {len(steps)} steps, into {request.folder.path}. "
@@ -220,41 +221,47 @@ def _print_plan(request: Request) -> None:
 @app.command("results")
 def results_command(
     run: RunArgument,
-    table: Annotated[str, typer.Option(help="scores, curves, items, gains, losses or cells.")] = "scores",
+    table: Annotated[
+        str | None, typer.Option(help="scores (if nothing is said), curves, items, gains, losses or cells.")
+    ] = None,
     sql: Annotated[str | None, typer.Option(help="A query over these tables instead.")] = None,
     output: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.table,
 ) -> None:
-    """Print the tables of a run, or the answer to an SQL query over them."""
+    """Print a table of a run, or the answer to an SQL query over its tables."""
     from emergelab.recipes import results  # noqa: PLC0415
     from emergelab.recipes.run_folder import RunFolder  # noqa: PLC0415
 
+    if sql is not None and table is not None:
+        raise UserError(
+            "Got --table and --sql. A query names its tables itself. Leave one of the two options out."
+        )
     folder = RunFolder(run)
-    rows = results.query(folder, sql) if sql else results.read_table(folder, table)
-    if output is Format.json:
-        typer.echo(results.as_json(rows))
-    elif output is Format.csv:
-        typer.echo(results.as_csv(rows), nl=False)
-    else:
+    rows = results.read_table(folder, table or "scores") if sql is None else results.query(folder, sql)
+    if output is Format.table:
         _print_rows(rows)
+    else:
+        sys.stdout.writelines(results.json_lines(rows) if output is Format.json else results.csv_lines(rows))
 
 
 def _print_rows(rows: Rows) -> None:
     from rich.table import Table  # noqa: PLC0415
 
-    from emergelab.recipes.results import as_lines  # noqa: PLC0415
+    from emergelab.recipes.results import as_texts  # noqa: PLC0415
 
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in rows.columns:
         table.add_column(column, overflow="fold")
-    for line in as_lines(rows, _ROWS_ON_SCREEN):
+    first = list(islice(rows.rows, _ROWS_ON_SCREEN))
+    for line in as_texts(first):
         table.add_row(*line)
     console = _console()
     console.print(table)
-    if len(rows.rows) > _ROWS_ON_SCREEN:
-        console.print(
-            f"{_ROWS_ON_SCREEN} of {len(rows.rows):,} rows. --format csv or json prints all, --sql chooses.",
-            style="dim",
-        )
+    if next(rows.rows, None) is not None:
+        _say_cut(console, "--format csv or json prints all rows, --sql chooses.")
+
+
+def _say_cut(console: Console, remedy: str) -> None:
+    console.print(f"These are the first {_ROWS_ON_SCREEN}. {remedy}", style="dim", soft_wrap=True)
 
 
 @app.command("report")
@@ -263,10 +270,16 @@ def report_command(run: RunArgument) -> None:
     from emergelab.recipes.run_folder import RunFolder  # noqa: PLC0415
     from emergelab.recipes.running import make_report  # noqa: PLC0415
 
-    typer.echo(str(make_report(RunFolder(run)).absolute()))
+    _print_page(make_report(RunFolder(run)))
+
+
+def _print_page(page: Path) -> None:
+    """Say where the report is: the path alone on the last line, for scripts."""
+    typer.echo(f"The report is ready. Open it in a browser:\n{page.absolute()}")
 
 
 def _console() -> Console:
     from rich.console import Console  # noqa: PLC0415
 
-    return Console(highlight=False)
+    # What is printed is data: brackets and colons in it mean nothing.
+    return Console(highlight=False, markup=False, emoji=False)

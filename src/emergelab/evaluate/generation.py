@@ -24,7 +24,8 @@ def generate_answers(
     """
     places = AnswerPlaces.of(prompts)
     parts = [
-        _write(_branches(predictor, prompts.tokens[part]), places.first[part], places.width)
+        # Nothing is ever written behind the last token: a model need not have room for it.
+        _write(_branches(predictor, prompts.tokens[part, :-1]), places.first[part], places.width)
         for part in batches(len(prompts.tokens), batch)
     ]
     written = np.concatenate([part[0] for part in parts])

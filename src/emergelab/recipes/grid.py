@@ -9,15 +9,19 @@ from typing import TypeAlias
 
 from pydantic import ValidationError
 
-from emergelab.errors import StudyError
+from emergelab.corpus.prompts import make_prompts
+from emergelab.errors import StudyError, UserError
+from emergelab.grammar.holdout import draw_language
 from emergelab.grammar.language import vocabulary_of
 from emergelab.grammar.library import find_grammar, load_grammar
 from emergelab.grammar.notation import render
 from emergelab.grammar.problems import suggestion
+from emergelab.grammar.shelf import SourceFile
 from emergelab.grammar.syntax import GrammarSyntax
 from emergelab.model.spec import ModelSpec
 from emergelab.pipeline.step import Step
-from emergelab.recipes.study import Study, StudyFile
+from emergelab.recipes.study_spec import Study
+from emergelab.rng import stream
 from emergelab.spec import Json
 from emergelab.train.spec import TrainSpec
 
@@ -26,6 +30,7 @@ _STAGES = "emergelab.recipes.stages"
 _FLOPS_PER_SECOND = 4e10
 _SECONDS_PER_STEP = 0.004
 _SECONDS_PER_PROMPT = 0.002
+_MOST_PARAMETERS = 10**10
 
 JsonObject: TypeAlias = dict[str, Json]
 
@@ -68,16 +73,17 @@ class Grid:
     @property
     def cells(self) -> int:
         """Return the number of cells."""
-        return len(self.runs) * len(self.study.train.tokens)
+        return self.study.cells
 
 
-def build_grid(file: StudyFile, study: Study) -> Grid:
+def build_grid(file: SourceFile, study: Study) -> Grid:
     """Check the study against its grammar and lay out its steps. Raises StudyError and GrammarError."""
     source = find_grammar(study.grammar, file.folder)
     grammar = load_grammar(source)
     _require_tasks(study, grammar)
     runs = tuple(_runs(file, study, len(vocabulary_of(grammar))))
     _require_context(file, study, grammar)
+    _require_splits(file, study, grammar)
     language: JsonObject = {"grammar": render(grammar), "name": grammar.name, "key": study.key_of("world")}
     corpus = _corpus_step(study, language)
     inputs: dict[str, Step] = {}
@@ -108,23 +114,34 @@ def _require_tasks(study: Study, grammar: GrammarSyntax) -> None:
             )
 
 
-def _require_context(file: StudyFile, study: Study, grammar: GrammarSyntax) -> None:
-    """Every prompt must fit into the model's context."""
+def _require_context(file: SourceFile, study: Study, grammar: GrammarSyntax) -> None:
+    """Every prompt must fit into the model's context: the start token and all rows but their last token."""
     shots, context = study.evaluate.shots, study.model.context
     for task in grammar.tasks:
         if task.name not in study.evaluate.tasks:
             continue
         width = max(len(items) for items in (task.direct, task.steps or ()))
-        needed = 1 + (shots + 1) * width - 1
+        needed, fitting = (shots + 1) * width, context // width - 1
         if needed > context:
+            fewer = f", or at most {fitting} shots" if fitting >= 1 else ""
             raise StudyError(
                 f"{file.source}: model.context = {context} is too short for task {task.name} with evaluate.shots = "
-                f"{shots}: its prompts have {needed} tokens before the last answer's end. Use a context of "
-                f"{needed} or more, or at most {(context // width) - 1} shots."
+                f"{shots}: the model must read {needed} tokens to answer the last query. "
+                f"Use a context of {needed} or more{fewer}."
             )
 
 
-def _runs(file: StudyFile, study: Study, vocabulary: int) -> Iterator[RunSpec]:
+def _require_splits(file: SourceFile, study: Study, grammar: GrammarSyntax) -> None:
+    """Every task must have prompts in every split that it declares: found out now, not after the training."""
+    language = draw_language(grammar, stream(study.key_of("world"), "world"))
+    for task in study.evaluate.tasks:
+        try:
+            make_prompts(language, task, shots=1, prompts=1, stream=stream(0, "evaluation"))
+        except UserError as error:
+            raise StudyError(f"{file.source}: {error}") from error
+
+
+def _runs(file: SourceFile, study: Study, vocabulary: int) -> Iterator[RunSpec]:
     axes = itertools.product(
         study.model.width, study.model.layers, study.train.documents or (None,), range(study.train.seeds)
     )
@@ -137,15 +154,17 @@ def _runs(file: StudyFile, study: Study, vocabulary: int) -> Iterator[RunSpec]:
                 documents=documents,
             )
         except ValidationError as error:
-            rules = "\n".join(
-                f"{file.source}: {detail['msg'].removeprefix('Value error, ')}"
-                for detail in error.errors(include_url=False)
-            )
-            raise StudyError(rules) from error
+            raise StudyError(_rules(error, file.source)) from error
+
+
+def _rules(error: ValidationError, source: str) -> str:
+    """Return what the specifications of model and training found, in the study's own names."""
+    texts = [detail["msg"].removeprefix("Value error, ") for detail in error.errors(include_url=False)]
+    return "\n".join(f"{source}: {text.replace('milestones', 'train.tokens')}" for text in texts)
 
 
 def _model_spec(study: Study, vocabulary: int, width: int, layers: int) -> ModelSpec:
-    return ModelSpec(
+    model = ModelSpec(
         vocabulary=vocabulary,
         width=width,
         heads=study.model.heads,
@@ -153,6 +172,12 @@ def _model_spec(study: Study, vocabulary: int, width: int, layers: int) -> Model
         context=study.model.context,
         hidden=study.model.hidden,
     )
+    if model.parameters() > _MOST_PARAMETERS:
+        raise StudyError(
+            f"Got width = {width} and layers = {layers}: {model.parameters():.1e} parameters. A model has "
+            f"{_MOST_PARAMETERS:.0e} at most, since one device must hold it. Use a smaller width or fewer layers."
+        )
+    return model
 
 
 def _train_spec(study: Study) -> TrainSpec:

@@ -1,4 +1,4 @@
-"""Reading a run's tables: as they are, or by SQL that sees nothing else."""
+"""Reading a run's tables: as they are, or by SQL that sees nothing else. Rows come one by one."""
 
 from __future__ import annotations
 
@@ -6,24 +6,31 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
+from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from emergelab.errors import UserError
 from emergelab.grammar.problems import suggestion
 from emergelab.recipes.run_folder import TABLES, RunFolder
 
-Format = Literal["table", "json", "csv"]
+if TYPE_CHECKING:
+    import duckdb
+
+_ROWS_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True)
 class Rows:
-    """A result: column names and rows of plain values; None is missing."""
+    """A result: column names and rows of plain values, to be read once; None is missing, as is NaN."""
 
     columns: tuple[str, ...]
-    rows: tuple[tuple[Any, ...], ...]
+    rows: Iterator[tuple[Any, ...]]
 
 
 def read_table(folder: RunFolder, name: str) -> Rows:
@@ -36,25 +43,44 @@ def read_table(folder: RunFolder, name: str) -> Rows:
 def query(folder: RunFolder, sql: str) -> Rows:
     """Run one SQL query over the tables. It can read these files and nothing else, and write nothing.
 
-    Raises UserError with DuckDB's message for a query that fails.
+    Raises UserError, here or while rows are read, with DuckDB's message for a query that fails.
     """
     import duckdb  # noqa: PLC0415 - slow to import
 
     tables = folder.open_tables()
-    with duckdb.connect(":memory:") as connection:
+    with ExitStack() as stack:
+        connection = stack.enter_context(duckdb.connect(":memory:"))
         _confine(connection, tables)
-        try:
+        with _query_errors():
+            _require_one_selection(sql)
             result = connection.execute(sql)
             columns = tuple(column[0] for column in result.description or ())
-            return Rows(columns, tuple(tuple(_plain(value) for value in row) for row in result.fetchall()))
-        except duckdb.Error as error:
-            raise UserError(
-                f"The query failed: {str(error).strip()} The tables are {', '.join(TABLES)}; "
-                "`select * from scores limit 1` shows the columns of one. Mend the query."
-            ) from error
+        return Rows(columns, _rows_of(connection, stack.pop_all()))
 
 
-def _confine(connection: Any, tables: Path) -> None:
+def _rows_of(connection: duckdb.DuckDBPyConnection, stack: ExitStack) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows as the query finds them: a result may be larger than the memory."""
+    with stack, _query_errors():
+        while batch := connection.fetchmany(_ROWS_AT_ONCE):
+            for row in batch:
+                yield tuple(_plain(value) for value in row)
+
+
+def _require_one_selection(sql: str) -> None:
+    import duckdb  # noqa: PLC0415 - slow to import
+
+    # DuckDB takes `pivot` for several statements.
+    reading = {duckdb.StatementType.SELECT, duckdb.StatementType.MULTI}
+    statements = duckdb.extract_statements(sql)
+    if len(statements) != 1 or statements[0].type not in reading:
+        found = f"{len(statements)} statements" if len(statements) != 1 else str(statements[0].type)
+        raise UserError(
+            f"Got {found.removeprefix('StatementType.')} in --sql. A query is one statement that only reads. "
+            'Write for example --sql "from scores where shots = 10"'
+        )
+
+
+def _confine(connection: duckdb.DuckDBPyConnection, tables: Path) -> None:
     """Make views of the tables, then shut every other door."""
     paths = [tables / f"{name}.parquet" for name in TABLES]
     listed = ", ".join(_quoted(str(path)) for path in paths)
@@ -65,33 +91,75 @@ def _confine(connection: Any, tables: Path) -> None:
     connection.execute("set lock_configuration = true")
 
 
+@contextmanager
+def _query_errors() -> Generator[None]:
+    import duckdb  # noqa: PLC0415 - slow to import
+
+    try:
+        yield
+    except duckdb.Error as error:
+        raise UserError(
+            f"{str(error).strip()}\nThe query failed. Its tables are {', '.join(TABLES)}; "
+            '--sql "describe scores" shows the columns of one. Mend the query.'
+        ) from error
+
+
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
 def _plain(value: Any) -> Any:
-    """Return NaN as missing; everything else as it is."""
-    return None if isinstance(value, float) and math.isnan(value) else value
+    """Return NaN as missing and exact decimals as numbers, within lists and structs, too."""
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}  # pyright: ignore[reportUnknownVariableType,reportUnknownArgumentType]
+    number = float(value) if isinstance(value, Decimal) else value
+    return None if isinstance(number, float) and math.isnan(number) else number
 
 
-def as_json(result: Rows) -> str:
-    """Return the rows as a JSON list of objects; missing is null."""
-    objects = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
-    return json.dumps(objects, indent=1, default=str, allow_nan=False)
+def json_lines(result: Rows) -> Iterator[str]:
+    """Yield the rows as the lines of a JSON list of objects.
+
+    Missing is null; JSON has no infinity, which is "Infinity" or "-Infinity" in quotes. Raises UserError
+    for columns of one name.
+    """
+    twice = [name for name, count in Counter(result.columns).items() if count > 1]
+    if twice:
+        raise UserError(
+            f"Several columns are called {twice[0]!r}. In JSON every column needs a name of its own. "
+            "Name them with `as`."
+        )
+    between = ""
+    yield "["
+    for row in result.rows:
+        values = dict(zip(result.columns, map(_finite, row), strict=True))
+        yield f"{between}\n {json.dumps(values, default=str, allow_nan=False)}"
+        between = ","
+    yield "\n]\n"
 
 
-def as_csv(result: Rows) -> str:
-    """Return the rows as CSV with a header; missing is empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(result.columns)
-    writer.writerows(result.rows)
-    return text.getvalue()
+def _finite(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_finite(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, float) and math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    return value
 
 
-def as_lines(result: Rows, most: int) -> Sequence[Sequence[str]]:
-    """Return the first `most` rows as texts for a table on the screen."""
-    return [[_short(value) for value in row] for row in result.rows[:most]]
+def csv_lines(result: Rows) -> Iterator[str]:
+    """Yield the rows as the lines of a CSV file with a header; missing is empty."""
+    for row in chain([result.columns], result.rows):
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerow(row)
+        yield text.getvalue()
+
+
+def as_texts(rows: Iterable[tuple[Any, ...]]) -> list[list[str]]:
+    """Return rows as texts for a table on the screen."""
+    return [[_short(value) for value in row] for row in rows]
 
 
 def _short(value: Any) -> str:

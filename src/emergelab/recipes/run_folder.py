@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from emergelab.errors import ArtifactError
 from emergelab.pipeline.files import write_text
@@ -46,6 +46,11 @@ class RunFolder:
         """The folder of the report."""
         return self.path / "report"
 
+    @property
+    def page(self) -> Path:
+        """The page of the report."""
+        return self.report / "index.html"
+
     def write_record(self, record: Mapping[str, Json]) -> None:
         """Write what was run."""
         write_text(self.path / _RECORD, canonical_json({"format": _FORMAT, **record}) + "\n")
@@ -60,16 +65,17 @@ class RunFolder:
             )
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ArtifactError(
                 f"{path} cannot be read ({error}). Run the study again with the same --out: it is written anew and "
                 "finished steps are kept."
             ) from error
-        if not isinstance(record, dict) or record.get("format") != _FORMAT:  # pyright: ignore[reportUnknownMemberType]
+        if not _is_record(record):
             raise ArtifactError(
-                f"{path} is not a record of this version of emergelab (format {_FORMAT}). Run the study again."
+                f"{path} is not a record of this version of emergelab (format {_FORMAT}). Run the study again "
+                "with the same --out: it is written anew and finished steps are kept."
             )
-        return record  # pyright: ignore[reportUnknownVariableType]
+        return record
 
     def open_artifact(self, key: str) -> Path:
         """Return an artifact's folder, every byte checked. Raises ArtifactError and DamagedArtifactError."""
@@ -78,9 +84,15 @@ class RunFolder:
     def open_tables(self) -> Path:
         """Return the folder of the tables. Raises ArtifactError where the run is not finished."""
         record = self.read_record()
-        if not self.store.finished(_Named(record["tables"])):
+        if not self.store.path(_Named(record["tables"])).exists():
             raise ArtifactError(
                 f"The run in {self.path} is not finished: its tables are missing. Give the command "
                 f"`emergelab run {record['command']}` again: it goes on where it stopped."
             )
         return self.open_artifact(record["tables"])
+
+
+def _is_record(value: object) -> TypeGuard[dict[str, Any]]:
+    if not isinstance(value, dict) or value.get("format") != _FORMAT:  # pyright: ignore[reportUnknownMemberType]
+        return False
+    return all(isinstance(value.get(name), str) for name in ("name", "command", "tables", "corpus"))  # pyright: ignore[reportUnknownMemberType]

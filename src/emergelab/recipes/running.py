@@ -9,7 +9,6 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +27,18 @@ from emergelab.spec import Json
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for: a grid, a folder, and the arguments that ask for it again."""
+    """What the user asked for: the study as named, with its settings, its grid, and a folder."""
 
+    study: str
+    settings: tuple[str, ...]
     grid: Grid
     folder: RunFolder
-    arguments: tuple[str, ...]
 
     @property
     def command(self) -> str:
-        """Return the arguments as one line for a shell."""
-        return shlex.join(self.arguments)
+        """Return the arguments that ask for it again, as one line for a shell."""
+        settings = (part for setting in self.settings for part in ("--set", setting))
+        return shlex.join([self.study, *settings, "--out", str(self.folder.path)])
 
 
 @dataclass
@@ -59,21 +60,38 @@ def run_study(request: Request, *, workers: int, reporter: Reporter) -> Path:
     """Make everything that the study needs and return the page of its report.
 
     The record is written before the first step and after the last, so that an unfinished run says what it is.
-    Raises what `pipeline.runner.run` raises.
+    Where all is there already, the page of the same record included, nothing is made. Raises what
+    `pipeline.runner.run` raises.
     """
     folder, grid = request.folder, request.grid
-    before = _earlier_record(request)
+    before = _earlier_record(request) or {}
     record = _record(request)
-    earlier: Mapping[str, float] = before.get("times", {}) if before else {}
-    stopwatch = Stopwatch(reporter, dict(earlier))
-    folder.write_record(record)
+    reported = _is_reported(folder, before, record)
+    stopwatch = Stopwatch(reporter, dict(before.get("times", {})))
+    if not reported:
+        folder.write_record(record)
     try:
-        run([grid.tables], folder.store, workers=workers, reporter=stopwatch)
-    finally:
-        folder.write_record({**record, "times": {**stopwatch.seconds}})
-    finished = datetime.now(UTC).isoformat(timespec="seconds")
-    folder.write_record({**record, "times": {**stopwatch.seconds}, "finished": finished})
-    return make_report(folder)
+        outcome = run([grid.tables], folder.store, workers=workers, reporter=stopwatch)
+    except BaseException:
+        folder.write_record({**record, "times": stopwatch.seconds})
+        raise
+    if reported and not outcome.made:
+        return folder.page
+    done: dict[str, Json] = {**record, "times": stopwatch.seconds, "finished": _now()}
+    folder.write_record(done)
+    page = make_report(folder)
+    folder.write_record({**done, "reported": True})
+    return page
+
+
+def _is_reported(folder: RunFolder, before: Mapping[str, Any], record: Mapping[str, Json]) -> bool:
+    """Tell whether the report shows just what would be recorded now."""
+    same = all(before.get(name) == value for name, value in record.items())
+    return same and before.get("reported") is True and folder.page.is_file()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def plan_study(request: Request) -> list[tuple[Step, State]]:
@@ -108,20 +126,20 @@ def make_report(folder: RunFolder) -> Path:
             "times": record.get("times", {}),
             "finished": record.get("finished", ""),
             "overlap": corpus["overlap"],
-            "notes": [f"Settings given on the command line: {', '.join(record['settings'])}."]
-            if record["settings"]
-            else [],
+            "notes": _notes(record["settings"]),
         },
     )
     return write_report(content, folder.report)
 
 
+def _notes(settings: list[str]) -> list[str]:
+    return [f"Settings given on the command line: {', '.join(settings)}."] if settings else []
+
+
 def _earlier_record(request: Request) -> dict[str, Any] | None:
     """Return the record of an earlier run of this study in the folder. Raises StudyError for other contents."""
     path, name = request.folder.path, request.grid.name
-    if path.exists() and not path.is_dir():
-        raise StudyError(f"{path} is a file. A run needs a folder of its own. Give another one with --out.")
-    if not path.exists() or not any(path.iterdir()):
+    if not _is_used(path):
         return None
     try:
         record = request.folder.read_record()
@@ -139,12 +157,32 @@ def _earlier_record(request: Request) -> dict[str, Any] | None:
     return record
 
 
+def _is_used(path: Path) -> bool:
+    """Tell whether there is a folder that holds something. Raises StudyError for what cannot be a run's folder."""
+    try:
+        return any(path.iterdir())
+    except FileNotFoundError:
+        return False
+    except NotADirectoryError as error:
+        problem = "it is a file, or lies below one"
+        raise StudyError(_unusable(path, problem)) from error
+    except OSError as error:
+        raise StudyError(_unusable(path, str(error.strerror))) from error
+
+
+def _unusable(path: Path, problem: str) -> str:
+    return (
+        f"{str(path)[:200]} cannot be a run's folder: {problem}. A run needs a folder of its own that it may "
+        "write to. Give another one with --out."
+    )
+
+
 def _record(request: Request) -> dict[str, Json]:
     grid = request.grid
     return {
         "name": grid.name,
         "command": request.command,
-        "settings": list(_settings(request.arguments)),
+        "settings": list(request.settings),
         "study": grid.study.model_dump(mode="json"),
         "study_text": grid.study_text,
         "grammar_name": grid.grammar.name,
@@ -154,10 +192,6 @@ def _record(request: Request) -> dict[str, Json]:
         "versions": {name: version or "not installed" for name, version in installed_versions().items()},
         "machine": machine(),
     }
-
-
-def _settings(arguments: tuple[str, ...]) -> list[str]:
-    return [value for flag, value in pairwise(arguments) if flag == "--set"]
 
 
 def machine() -> dict[str, str]:
