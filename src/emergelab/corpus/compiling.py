@@ -8,6 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import UInt16
 
+from emergelab.errors import GrammarError
 from emergelab.grammar.language import Language, family_weights
 from emergelab.grammar.lowering import (
     LoweredBlock,
@@ -19,8 +20,8 @@ from emergelab.grammar.lowering import (
     LoweredTerm,
     LoweredTerminal,
 )
-from emergelab.grammar.sites import Site, SiteProduction, Sites
-from emergelab.grammar.syntax import Law
+from emergelab.grammar.sites import Site, SiteProduction, Sites, draw_probabilities
+from emergelab.grammar.syntax import Draw, Law
 from emergelab.kernels import sampling as k
 
 _LAWS = {"stop": k.STOP, "power": k.POWER, "all": k.ALL, "uniform": k.BETWEEN}
@@ -35,12 +36,20 @@ class Program:
 
     whole: np.ndarray
     weights: np.ndarray
-    allowed: np.ndarray
     tables: UInt16[np.ndarray, "functions objects"]
 
 
 def compile_sites(sites: Sites) -> Program:
-    """Return the sampler's program for the language and law of `sites`."""
+    """Return the sampler's program for the language and law of `sites`.
+
+    Raises GrammarError for a world or grammar that is too large for the sampler.
+    """
+    functions = len(sites.language.tables)
+    if functions > k.MOST_FUNCTIONS:
+        raise GrammarError(
+            f"The world has {functions:,} functions. Labels of tokens can tell at most {k.MOST_FUNCTIONS:,} "
+            "apart. Use smaller families."
+        )
     return _Compiler(sites).program()
 
 
@@ -73,12 +82,16 @@ class _Compiler:
         self._language = sites.language
         self._code: list[int] = []
         self._laws: list[tuple[float, ...]] = []
-        self._object_laws: list[_Tables] = []
+        self._object_laws: list[Law] = []
+        self._object_weights: list[np.ndarray] = []
         self._call_sites: list[np.ndarray] = []
         self._call_sites_size = 0
-        self._allowed: list[np.ndarray] = []
-        self._allowed_size = 0
-        self._productions: list[tuple[float, ...]] = []  # code, locals, draw, draws, allowed
+        self._choices: list[np.ndarray] = []
+        self._choices_size = 0
+        self._choice_tables: list[_Tables] = []
+        self._choice_tables_size = 0
+        self._step = 1
+        self._productions: list[tuple[float, ...]] = []  # code, locals, draw, draws, choice, choices, table
         self._draws: list[tuple[float, ...]] = []  # first, count, weighted, stride
         self._production_tables: list[_Tables] = []
 
@@ -92,17 +105,19 @@ class _Compiler:
             "site_count": np.array(counts),
             "call_site": _concatenated(self._call_sites),
             "code": np.array(self._code),
-            **_named("code locals draw draws allowed", "production_", self._productions),
+            "choice": _concatenated(self._choices),
+            "object_weight": _concatenated(self._object_weights),
+            **_named("code locals draw draws choice choices choice_table", "production_", self._productions),
             **_named("first count weighted stride", "draw_", self._draws),
             **_named("kind a b", "law_", self._laws),
             **_named("function kind density", "fresh_", _fresh_functions(self._language)),
             **_walker_parts("production", self._production_tables),
             **_walker_parts("function", _function_tables(self._language)),
-            **_walker_parts("object", self._object_laws),
+            **_walker_parts("choice", self._choice_tables),
+            **_walker_parts("object", [walker_tables(weights) for weights in self._object_weights]),
         }
-        allowed = _concatenated(self._allowed).astype(np.bool_)
-        whole, weights = _packed(parts, self._language.vocabulary.first_object)
-        return Program(whole, weights, allowed, self._language.tables)
+        whole, weights = _packed(parts, self._language.vocabulary.first_object, self._step)
+        return Program(whole, weights, self._language.tables)
 
     def _site(self, site: Site) -> None:
         probabilities = np.array([production.probability for production in site.productions])
@@ -111,22 +126,36 @@ class _Compiler:
             self._production(production)
 
     def _production(self, production: SiteProduction) -> None:
-        allowed = -1
-        if production.allowed is not None:
-            allowed = self._allowed_size
-            self._allowed.append(production.allowed)
-            self._allowed_size += len(production.allowed)
         lowered = production.lowered
+        self._step = max(self._step, lowered.locals, len(lowered.draws))
         self._productions.append(
-            (len(self._code), lowered.locals, len(self._draws), len(lowered.draws), allowed)
+            (len(self._code), lowered.locals, len(self._draws), len(lowered.draws), *self._choice(production))
         )
-        strides = np.cumprod([1, *production.counts[:0:-1]])[::-1]
+        needs_number = production.allowed is not None or any(len(sites) > 1 for sites in production.calls)
+        strides = np.cumprod([1, *production.counts[:0:-1]])[::-1] if needs_number else _zeros(lowered.draws)
         for draw, stride in zip(lowered.draws, strides, strict=False):
             functions = self._language.functions(draw.family)
-            weighted = self._language.family(draw.family).power != 0
-            self._draws.append((functions.start, len(functions), weighted, int(stride)))
+            self._draws.append((functions.start, len(functions), self._is_weighted(draw), int(stride)))
         self._items(lowered.items, production)
         self._code.append(k.RETURN)
+
+    def _choice(self, production: SiteProduction) -> tuple[int, int, int]:
+        """Return where the production's allowed joint draws begin, how many they are, where their table begins."""
+        if production.allowed is None:
+            return -1, 0, -1
+        allowed = np.flatnonzero(production.allowed)
+        first, table = self._choices_size, -1
+        self._choices.append(allowed)
+        self._choices_size += len(allowed)
+        if any(self._is_weighted(draw) for draw in production.lowered.draws):
+            table = self._choice_tables_size
+            probabilities = draw_probabilities(self._language, production)[allowed]
+            self._choice_tables.append(walker_tables(probabilities))
+            self._choice_tables_size += len(allowed)
+        return first, len(allowed), table
+
+    def _is_weighted(self, draw: Draw) -> bool:
+        return self._language.family(draw.family).power != 0
 
     def _items(self, items: tuple[LoweredItem, ...], production: SiteProduction) -> None:
         for item in items:
@@ -137,7 +166,7 @@ class _Compiler:
             case LoweredTerminal():
                 self._code += [k.TERMINAL, self._language.vocabulary.terminal(item.text)]
             case LoweredPrint():
-                self._code += [k.PRINT, *_term(item.term)]
+                self._code += [k.PRINT, *self._term(item.term)]
             case LoweredCall():
                 self._code += [k.CALL, *self._call(item, production)]
             case LoweredRepeat():
@@ -145,7 +174,7 @@ class _Compiler:
             case LoweredBlock():
                 self._block(item, production)
             case LoweredIf():
-                self._code += [k.IF, item.slot, *_term(item.term)]
+                self._code += [k.IF, item.slot, *self._term(item.term)]
                 self._items(item.then, production)
                 self._code.append(k.ELSE)
                 self._items(item.otherwise, production)
@@ -156,7 +185,8 @@ class _Compiler:
         if item.law is None:
             self._code += [k.SOME, item.local, weights]
         else:
-            self._code += [k.EACH, item.local, self._law(item.law), weights, int(item.distinct)]
+            distinct = item.distinct or item.law.name == "all"
+            self._code += [k.EACH, item.local, self._law(item.law), weights, int(distinct)]
         self._items(item.body, production)
         self._code.append(k.END)
 
@@ -165,8 +195,13 @@ class _Compiler:
         offset = self._call_sites_size
         self._call_sites.append(sites)
         self._call_sites_size += len(sites)
-        arguments = [number for term in call.arguments for number in _term(term)]
+        self._step = max(self._step, len(call.arguments))
+        arguments = [number for term in call.arguments for number in self._term(term)]
         return [offset, int(len(sites) > 1), len(call.arguments), *arguments]
+
+    def _term(self, term: LoweredTerm) -> list[int]:
+        self._step = max(self._step, len(term.slots))
+        return [term.local, len(term.slots), *term.slots]
 
     def _law(self, law: Law) -> int:
         numbers = (*law.numbers, 0.0, 0.0)
@@ -177,27 +212,33 @@ class _Compiler:
         """Return the number of an object law, -1 for the uniform one."""
         if law.name == "uniform":
             return -1
-        weights = np.arange(1, self._language.objects + 1, dtype=np.float64) ** -law.numbers[0]
-        self._object_laws.append(walker_tables(weights))
-        return len(self._object_laws) - 1
+        if law not in self._object_laws:
+            weights = np.arange(1, self._language.objects + 1, dtype=np.float64) ** -law.numbers[0]
+            self._object_laws.append(law)
+            self._object_weights.append(weights)
+        return self._object_laws.index(law)
 
 
-def _term(term: LoweredTerm) -> list[int]:
-    return [term.local, len(term.slots), *term.slots]
+def _zeros(draws: tuple[Draw, ...]) -> list[int]:
+    return [0] * len(draws)
 
 
-def _packed(parts: dict[str, np.ndarray], first_object: int) -> tuple[np.ndarray, np.ndarray]:
+def _packed(parts: dict[str, np.ndarray], first_object: int, step: int) -> tuple[np.ndarray, np.ndarray]:
     """Lay the parts one after the other behind a header that says where each begins."""
     header = [
         *_offsets([len(parts[name]) for name in k.WHOLE_PARTS], k.HEADER),
         *_offsets([len(parts[name]) for name in k.WEIGHT_PARTS], 0),
         len(parts["fresh_function"]),
         first_object,
+        step,
     ]
     whole = np.concatenate([np.array(header), *(parts[name] for name in k.WHOLE_PARTS)])
     weights = np.concatenate([parts[name] for name in k.WEIGHT_PARTS])
     if np.abs(whole).max() > np.iinfo(np.int32).max:
-        raise OverflowError("the compiled grammar is too large for 32-bit indices")
+        raise GrammarError(
+            f"Sampled with its hold-outs, the grammar takes {len(whole):,} numbers; 2,147,483,647 can be "
+            "addressed. Use smaller families or less nesting."
+        )
     return whole.astype(np.int32), weights.astype(np.float64)
 
 
@@ -228,7 +269,7 @@ def _function_tables(language: Language) -> list[_Tables]:
 
 
 def _fresh_functions(language: Language) -> list[tuple[float, ...]]:
-    """Number the functions that each document draws anew, with kind and density."""
+    """Return the functions that each document draws anew: number, kind, density."""
     return [
         (number, _KINDS[family.kind], family.density or 0.0)
         for family in language.syntax.world.families

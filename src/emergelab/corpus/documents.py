@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int16, Int32, Int64, UInt8, UInt16, UInt64
 
 from emergelab.corpus.compiling import Program, compile_sites
-from emergelab.errors import GrammarError
+from emergelab.errors import GrammarError, StudyError
 from emergelab.grammar.language import Language
 from emergelab.grammar.sites import LawName, explore
 from emergelab.kernels import sampling
@@ -18,6 +18,8 @@ from emergelab.rng import Stream
 
 ROLES = ("start", "argument", "intermediate", "answer", "separator", "other")
 NO_ROW = sampling.NO_ROW
+_MOST_MEMORY = 256
+_MOST_CONTEXT = 32_766
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +51,8 @@ class Corpus:
     """All documents of a language under a law: an endless stream, or its first `documents`.
 
     Document i depends on the stream and i alone. `context` is the number of positions that a model reads, so
-    documents are cut at `context` + 1 tokens, the last of which is only ever predicted.
+    documents are cut at `context` + 1 tokens, the last of which is only ever predicted. Raises StudyError for
+    a context that labels cannot number, and GrammarError, on sampling, for a document that is too deep.
     """
 
     def __init__(
@@ -61,8 +64,13 @@ class Corpus:
         law: LawName = "train",
         documents: int | None = None,
     ) -> None:
+        if not 1 <= context <= _MOST_CONTEXT:
+            raise StudyError(
+                f"The context is {context:,}. Documents are cut at 1 to {_MOST_CONTEXT:,} positions. "
+                "Use a context of 256, for example."
+            )
         self.language = language
-        self.law = law
+        self.law: LawName = law
         self.context = context
         self.documents = documents
         self._key = stream.child("documents").key_array()
@@ -125,18 +133,24 @@ class Corpus:
         return int(permuted(within, documents, self._order.child(epoch).key_array()))
 
     def _run(
-        self, numbers: Int64[np.ndarray, " documents"], labels: tuple[np.ndarray, ...]
+        self,
+        numbers: Int64[np.ndarray, " documents"],
+        labels: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
     ) -> tuple[np.ndarray, np.ndarray]:
         tokens = np.zeros((len(numbers), self.context + 1), dtype=np.uint16)
         lengths = np.zeros(len(numbers), dtype=np.int32)
         program = self.program
-        outcome = sampling.sample_documents(
-            program.whole, program.weights, program.allowed, program.tables, self._key, numbers,
-            tokens, lengths, *labels,
-        )  # fmt: skip
-        if outcome != sampling.DONE:
-            raise GrammarError(
-                "A document nests deeper than the sampler's memory (4,095 rules within rules, 31 loops within "
-                "loops). Give the recursion of the grammar a lower probability."
-            )
+        done, memory = 0, 1
+        while done < len(numbers):
+            if memory > _MOST_MEMORY:
+                raise GrammarError(
+                    f"Document {numbers[done]} nests too deeply to be sampled: tens of thousands of rules within "
+                    "rules, or thousands of loops within loops. Give the recursion of the grammar a lower "
+                    "probability."
+                )
+            done = sampling.sample_documents(
+                program.whole, program.weights, program.tables, self._key, numbers,
+                tokens, lengths, *labels, done, memory,
+            )  # fmt: skip
+            memory *= 4
         return tokens, lengths

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float64, Int64, UInt16
 
 from emergelab.errors import UserError
 from emergelab.grammar.language import START_TOKEN, Language
-from emergelab.grammar.tasks import Task, TaskForm, ground_task, printable
+from emergelab.grammar.tasks import Task, TaskForm, ground_task, printable, row_table
 from emergelab.rng import Stream
 from emergelab.scores.prompts import Form, PromptSet, Split
 
@@ -33,18 +33,20 @@ def make_prompts(
 ) -> list[PromptSet]:
     """Return one set of prompts for each form and split that a task declares.
 
-    A prompt has `shots` + 1 rows; their arguments are drawn uniformly with replacement. Chance is what a
-    predictor scores that knows the task's kind but none of its functions: for an argument shown before it
-    copies; for another it guesses, and where the table is a permutation it rules out the values shown.
-    The chance of a whole answer is the product over its steps. Raises UserError for a split that is empty.
+    A prompt has `shots` + 1 rows; the values of the task's variable are drawn uniformly with replacement. A
+    row is fresh if its argument's token stands in no earlier row. Chance is what a predictor scores that
+    knows the kind of the functions but none of them: each step it reads off the nearest object before it,
+    copying where that stood in an earlier row; else it guesses, and permutations let it rule out the values
+    shown. Chance of a whole answer is the product over its steps. A split that no derivation of the grammar
+    prints is called `outside`. Raises UserError for a split that is empty.
     """
     task = ground_task(language, task_name)
     sets: list[PromptSet] = []
     for split in task.splits:
         members = _members(language, task, split)
-        choice = _choose(task, members, language.objects, shots + 1, prompts, stream.child(task_name, split))
+        choice = _choose(task, members, (prompts, shots + 1), stream.child(task_name, split))
         sets.extend(
-            _prompt_set(language, choice, form, _named_split(language, task, form, split, members))
+            _prompt_set(language, choice, form, _named_split(language, form, split, members))
             for form in task.forms.values()
         )
     return sets
@@ -71,49 +73,54 @@ def _members(language: Language, task: Task, split: str) -> Bool[np.ndarray, " i
 
 def _shown(language: Language, form: TaskForm) -> Bool[np.ndarray, " instances"]:
     bodies = printable(language, "train")
-    return np.array([row.tobytes() in bodies for row in form.rows])
+    return np.array([row_table(rows) in bodies for rows in form.rows])
 
 
 def _named_split(
-    language: Language, task: Task, form: TaskForm, split: str, members: Bool[np.ndarray, " instances"]
+    language: Language, form: TaskForm, split: str, members: Bool[np.ndarray, " instances"]
 ) -> Split:
     """Call `outside` what no derivation of the grammar prints."""
     if split == "held_out":
         bodies = printable(language, "full")
-        inside = all(row.tobytes() in bodies for row in form.rows[members])
+        inside = all(row_table(rows) in bodies for rows in form.rows[members])
     else:
         inside = bool(_shown(language, form)[members].all())
-    del task
     return cast("Split", split) if inside else "outside"
 
 
 def _choose(
-    task: Task, members: Bool[np.ndarray, " instances"], objects: int, rows: int, prompts: int, stream: Stream
+    task: Task, members: Bool[np.ndarray, " instances"], shape: tuple[int, int], stream: Stream
 ) -> _Choice:
+    """Draw functions by their probabilities in the grammar, and values of the variable uniformly."""
+    prompts, _ = shape
+    objects = task.forms["direct"].rows.shape[1]
     probabilities = np.where(members, task.probabilities, 0.0)
-    instances = stream.child("functions").generator().choice(
-        len(members), size=prompts, p=probabilities / probabilities.sum()
+    instances = (
+        stream.child("functions")
+        .generator()
+        .choice(len(members), size=prompts, p=probabilities / probabilities.sum())
     )
-    arguments = stream.child("arguments").generator().integers(0, objects, size=(prompts, rows))
+    arguments = stream.child("arguments").generator().integers(0, objects, size=shape)
     return _Choice(task, instances.astype(np.int64), arguments.astype(np.int64))
 
 
 def _prompt_set(language: Language, choice: _Choice, form: TaskForm, split: Split) -> PromptSet:
     prompts, rows = choice.arguments.shape
     width = form.rows.shape[2]
-    printed = form.rows[choice.instances[:, None], choice.arguments].reshape(prompts, rows * width)
-    tokens = np.concatenate([np.full((prompts, 1), START_TOKEN, dtype=np.uint16), printed], axis=1)
+    printed = form.rows[choice.instances[:, None], choice.arguments]
+    start = np.full((prompts, 1), START_TOKEN, dtype=np.uint16)
     argument = np.tile(1 + width * np.arange(rows, dtype=np.int32), (prompts, 1))
-    fresh, distinct = _fresh(choice.arguments, language.objects)
-    step_chance = _step_chance(form, choice.instances, fresh, distinct, language.objects)
+    columns = np.array([step.column for step in form.steps], dtype=np.int32)
+    fresh, _ = _fresh(_objects(language, printed, 0), language.objects)
+    step_chance = _step_chance(language, form, printed)
     return PromptSet(
         task=choice.task.name,
         form=cast("Form", form.name),
         split=split,
-        tokens=np.ascontiguousarray(tokens),
+        tokens=np.concatenate([start, printed.reshape(prompts, rows * width)], axis=1),
         argument=argument,
         stop=argument + np.int32(width),
-        steps=argument[..., None] + np.array(form.steps, dtype=np.int32),
+        steps=argument[..., None] + columns,
         fresh=fresh,
         chance=step_chance.prod(axis=2),
         step_chance=step_chance,
@@ -121,30 +128,35 @@ def _prompt_set(language: Language, choice: _Choice, form: TaskForm, split: Spli
     )
 
 
+def _objects(
+    language: Language, printed: UInt16[np.ndarray, "prompts rows width"], column: int
+) -> Int64[np.ndarray, "prompts rows"]:
+    return printed[:, :, column].astype(np.int64) - language.vocabulary.first_object
+
+
 def _fresh(
-    arguments: Int64[np.ndarray, "prompts rows"], objects: int
+    shown: Int64[np.ndarray, "prompts rows"], objects: int
 ) -> tuple[Bool[np.ndarray, "prompts rows"], Int64[np.ndarray, "prompts rows"]]:
-    """Tell which rows' arguments stand in no earlier row, and how many different ones those show."""
-    prompts, rows = arguments.shape
-    shown = np.zeros((prompts, objects), dtype=bool)
+    """Tell which rows' objects stand in no earlier row, and how many different ones those show."""
+    prompts, rows = shown.shape
+    seen = np.zeros((prompts, objects), dtype=bool)
     fresh = np.zeros((prompts, rows), dtype=bool)
     distinct = np.zeros((prompts, rows), dtype=np.int64)
     everyone = np.arange(prompts)
     for row in range(rows):
-        distinct[:, row] = shown.sum(axis=1)
-        fresh[:, row] = ~shown[everyone, arguments[:, row]]
-        shown[everyone, arguments[:, row]] = True
+        distinct[:, row] = seen.sum(axis=1)
+        fresh[:, row] = ~seen[everyone, shown[:, row]]
+        seen[everyone, shown[:, row]] = True
     return fresh, distinct
 
 
 def _step_chance(
-    form: TaskForm,
-    instances: Int64[np.ndarray, " prompts"],
-    fresh: Bool[np.ndarray, "prompts rows"],
-    distinct: Int64[np.ndarray, "prompts rows"],
-    objects: int,
+    language: Language, form: TaskForm, printed: UInt16[np.ndarray, "prompts rows width"]
 ) -> Float64[np.ndarray, "prompts rows steps"]:
-    """Return the chance of guessing each step."""
-    bijective = (np.sort(form.printed_tables, axis=2) == np.arange(objects)).all(axis=2)[instances]
-    left = np.where(bijective[:, None, :], objects - distinct[:, :, None], objects)
-    return np.where(fresh[:, :, None], 1.0 / np.maximum(left, 1), 1.0)
+    """Return the chance of guessing each step right when all before it are."""
+    chances: list[np.ndarray] = []
+    for step in form.steps:
+        fresh, distinct = _fresh(_objects(language, printed, step.source), language.objects)
+        left = language.objects - distinct if step.injective else np.full(distinct.shape, language.objects)
+        chances.append(np.where(fresh & (not step.copied), 1.0 / np.maximum(left, 1), 1.0))
+    return np.stack(chances, axis=2)

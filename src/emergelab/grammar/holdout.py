@@ -8,16 +8,19 @@ import numpy as np
 
 from emergelab.errors import GrammarError
 from emergelab.grammar.language import Language, draw_tables, vocabulary_of
-from emergelab.grammar.sites import compositions, explore, printed_tables, shorter_compositions
+from emergelab.grammar.sites import Sites, compositions, explore, printed_tables, shorter_compositions
 from emergelab.grammar.syntax import GrammarSyntax, HoldOut
 from emergelab.rng import Stream
 
 
 @dataclass(frozen=True)
 class OverlapProof:
-    """The outcome of comparing all function tables that training can print with those held out."""
+    """The outcome of comparing all function tables that training can print with those held out.
 
-    training_tables: int
+    `training_tables` is None where nothing is held out: they are not enumerated then.
+    """
+
+    training_tables: int | None
     held_out_tables: int
     overlap: int
 
@@ -35,12 +38,15 @@ def draw_language(syntax: GrammarSyntax, stream: Stream) -> Language:
     return replace(language, held_out=frozenset(held_out))
 
 
-def prove_no_overlap(language: Language) -> OverlapProof:
+def prove_no_overlap(language: Language, sites: Sites | None = None) -> OverlapProof:
     """Enumerate the function tables that training can print and compare them with what is held out.
 
-    Raises AssertionError if they overlap, for then the sampler's conditioning is wrong.
+    `sites` are those that the corpus is sampled from, by default those of the training law. Raises
+    AssertionError if they overlap, for then the sampler's conditioning is wrong.
     """
-    training = printed_tables(explore(language, "train"))
+    if not language.held_out:
+        return OverlapProof(None, 0, 0)
+    training = printed_tables(sites or explore(language, "train"))
     overlap = len(training & language.held_out)
     if overlap:
         raise AssertionError(f"{overlap} held-out function tables can be printed in training")

@@ -107,7 +107,9 @@ def draw_tables(syntax: GrammarSyntax, stream: Stream) -> UInt16[np.ndarray, "fu
 
 def vocabulary_of(syntax: GrammarSyntax) -> Vocabulary:
     """Collect the terminals of the rules and count the objects; refuse what uint16 cannot number."""
-    items = (item for rule in syntax.rules for production in rule.productions for item in walk(production.items))
+    items = (
+        item for rule in syntax.rules for production in rule.productions for item in walk(production.items)
+    )
     terminals = tuple(dict.fromkeys(item.text for item in items if isinstance(item, Terminal)))
     vocabulary = Vocabulary(terminals, syntax.world.objects)
     limit = np.iinfo(np.uint16).max

@@ -9,6 +9,7 @@ productions stay as they are.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -35,6 +36,7 @@ AttributeTable: TypeAlias = "bytes | None"
 
 _MOST_SITES = 100_000
 _MOST_JOINT_DRAWS = 4_000_000
+_MOST_EXAMINED = 40_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +109,10 @@ def draw_probabilities(language: Language, production: SiteProduction) -> Float6
 
 
 def printed_tables(sites: Sites) -> set[bytes]:
-    """Return every function table that a derivation under these sites can print, final or on the way."""
+    """Return every function table that a derivation under these sites can print, final or on the way.
+
+    The law has to be one that holds something out: otherwise sites do not tell what rules are applied to.
+    """
     found: set[bytes] = set()
     for site in sites.sites:
         for production in site.productions:
@@ -176,6 +181,7 @@ class _Explorer:
             rule.name: [lower_production(rule.parameters, p.items) for p in rule.productions]
             for rule in language.syntax.rules
         }
+        self._examined = 0
         self._prints_bare = _bare_parameters(self._lowered)
         self._numbers: dict[tuple[str, tuple[AttributeTable, ...]], int] = {}
         self.found: list[tuple[str, tuple[AttributeTable, ...]]] = []
@@ -214,14 +220,9 @@ class _Explorer:
         counts = tuple(self._language.family(draw.family).count for draw in lowered.draws)
         calls = [item for item in lowered_walk(lowered.items) if isinstance(item, LoweredCall)]
         if not self._held_out:
-            sites = tuple(np.array([self.number(call.rule, ())]) for call in calls)
+            sites = tuple(np.array([self._untracked(call)]) for call in calls)
             return SiteProduction(production.probability, lowered, counts, None, sites)
-        if np.prod(counts, dtype=float) > _MOST_JOINT_DRAWS:
-            raise GrammarError(
-                f"A production of rule {rule.name} (line {production.at.line}) draws its functions in "
-                f"{np.prod(counts, dtype=float):.3g} ways; with a hold-out at most {_MOST_JOINT_DRAWS:,} can be "
-                "examined. Use smaller families or fewer draws in one production."
-            )
+        self._require_few(rule, production, counts)
         tables = _TermTables(self._language, attributes, lowered, counts)
         allowed = self._allowed(lowered, calls, tables)
         if not allowed.any():
@@ -233,6 +234,20 @@ class _Explorer:
         return SiteProduction(
             production.probability, lowered, counts, None if allowed.all() else allowed, sites
         )
+
+    def _untracked(self, call: LoweredCall) -> int:
+        return self.number(call.rule, (None,) * len(call.arguments))
+
+    def _require_few(self, rule: Rule, production: Production, counts: tuple[int, ...]) -> None:
+        joint = math.prod(counts)
+        self._examined += joint
+        if joint > _MOST_JOINT_DRAWS or self._examined > _MOST_EXAMINED:
+            raise GrammarError(
+                f"A production of rule {rule.name} (line {production.at.line}) draws its functions in {joint:,} "
+                f"ways, for {len(self.found):,} function tables or more that the rules are applied to. With a "
+                f"hold-out at most {_MOST_JOINT_DRAWS:,} ways of one production and {_MOST_EXAMINED:,} in all can "
+                "be examined. Use smaller families, fewer draws in one production, or less nesting."
+            )
 
     def _allowed(
         self, lowered: LoweredProduction, calls: list[LoweredCall], tables: _TermTables
@@ -296,9 +311,7 @@ def _among(
     return members[inverse.ravel()]
 
 
-def compositions(
-    language: Language, families: tuple[str, ...]
-) -> UInt16[np.ndarray, "compositions objects"]:
+def compositions(language: Language, families: tuple[str, ...]) -> UInt16[np.ndarray, "compositions objects"]:
     """Return the tables of all compositions of one function of each family, in the order of application."""
     tables = np.arange(language.objects, dtype=np.uint16)[None]
     for family in families:

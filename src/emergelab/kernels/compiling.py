@@ -1,7 +1,8 @@
 """How kernels are compiled: ahead of a cache on disk that knows every file of this package.
 
 Numba's disk cache notices edits of the file that holds a function, not of the files that it calls, so the
-cache's folder is named by a digest of all kernels together.
+cache's folder is named by a digest of all kernels together. Where no folder can be written to, each process
+compiles for itself.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,27 +20,43 @@ import numba
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def kernel(function: Function) -> Function:
-    """Compile `function` in nopython mode on first use and keep the machine code on disk.
+def entry(function: Function) -> Function:
+    """Compile `function`, which Python calls, on its first call and keep the machine code on disk."""
+    return _compiled(function)
 
-    Small kernels are left to LLVM to inline: Numba's own inlining counts references to every array handed
-    over, which costs more than the functions do. For the same reason kernels index and take no views.
+
+def kernel(function: Function) -> Function:
+    """Compile `function`, which only kernels call, into each of its callers.
+
+    LLVM inlines it: Numba's own inlining counts references to every array handed over, which costs more
+    than the functions do. For the same reason kernels index and take no views.
     """
-    _use_own_cache()
-    return numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)(function)  # type: ignore[return-value]
+    return _compiled(function, _nrt=False, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
+def _compiled(function: Function, **options: bool) -> Function:
+    njit: Any = numba.njit  # its stubs leave out what only kernels need
+    return njit(function, cache=_has_cache(), nogil=True, error_model="numpy", **options)
 
 
 @functools.cache
-def _use_own_cache() -> None:
-    if "NUMBA_CACHE_DIR" in os.environ:
-        return
-    folder = _cache_root() / f"kernels-{_digest()}"
-    numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
+def _has_cache() -> bool:
+    """Point Numba at the cache's folder and return whether it can be written to."""
+    try:
+        folder = Path(os.environ.get("NUMBA_CACHE_DIR") or _own_folder())
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (OSError, RuntimeError):  # RuntimeError: there is no home
+        return False
+    config: Any = numba.config  # pyright: ignore[reportPrivateImportUsage] - its names are made at run time
+    config.CACHE_DIR = str(folder)
+    return True
 
 
-def _cache_root() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(root) / "emergelab"
+def _own_folder() -> Path:
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "emergelab" / f"kernels-{_digest()}"
 
 
 def _digest() -> str:

@@ -5,17 +5,19 @@ A generator is a uint64[9] array: words 0 to 3 hold the current block of random 
 of the counter), words 7 and 8 the key.
 """
 
+# Numba infers the types of kernels.
+# pyright: reportMissingParameterType=false
+
 from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from emergelab.kernels.compiling import kernel
+from emergelab.kernels.compiling import entry, kernel
 
 STATE_WORDS = 9
 _HALVES = np.uint64(8)
@@ -57,8 +59,8 @@ def _block(c0, c1, k0, k1):
     """Return the four words of the block with counter (c0, c1, 0, 0) under the key (k0, k1)."""
     c2, c3 = np.uint64(0), np.uint64(0)
     for _ in range(10):
-        high_0, low_0 = _high_product(_MULTIPLIER_0, c0), _MULTIPLIER_0 * c0
-        high_1, low_1 = _high_product(_MULTIPLIER_1, c2), _MULTIPLIER_1 * c2
+        high_0, low_0 = _high_product(_MULTIPLIER_0, c0), _MULTIPLIER_0 * c0  # pyright: ignore[reportCallIssue]
+        high_1, low_1 = _high_product(_MULTIPLIER_1, c2), _MULTIPLIER_1 * c2  # pyright: ignore[reportCallIssue]
         c0, c1, c2, c3 = high_1 ^ c1 ^ k0, low_1, high_0 ^ c3 ^ k1, low_0
         k0 += _WEYL_0
         k1 += _WEYL_1
@@ -136,7 +138,7 @@ def aliased(state, cut, alias, cut_first, alias_first, count):
     return np.int64(alias[alias_first + index])
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def fill_bits(key, index, out):
     """Write the first 32-bit numbers of example `index` into `out`, uint32[n]."""
     state = np.zeros(STATE_WORDS, np.uint64)
@@ -145,7 +147,7 @@ def fill_bits(key, index, out):
         out[i] = np.uint32(bits32(state))
 
 
-@kernel
+@entry
 def permuted(index, size, key):
     """Return the image of `index` under a pseudo-random permutation of [0, size), in constant memory.
 

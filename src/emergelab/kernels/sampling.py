@@ -14,12 +14,14 @@ more than most of these functions do:
   derivation; `tops`: how much of each is in use.
 """
 
+# Numba infers the types of kernels.
+# pyright: reportMissingParameterType=false
+
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-from emergelab.kernels.compiling import kernel
+from emergelab.kernels.compiling import entry, kernel
 from emergelab.kernels.random import STATE_WORDS, aliased, below, fill_below, start, unit
 
 # Instructions of a production's code and operations of a derivation.
@@ -30,13 +32,12 @@ STOP, POWER, ALL, BETWEEN = range(4)
 START_ROLE, ARGUMENT, INTERMEDIATE, ANSWER, SEPARATOR, OTHER = range(6)
 # How functions that are drawn for each document are drawn.
 PERMUTATION, MAP, PREDICATE = range(3)
-# Results of sampling.
-DONE, TOO_DEEP = range(2)
 
 START_TOKEN = 0
 END_TOKEN = 1
 SKILL_FIELDS = 4
 MORE_SKILLS = 0xFFFF
+MOST_FUNCTIONS = MORE_SKILLS - 1
 NO_ROW = -1
 
 # The parts of a program. Indices that point into another part count from that part's beginning.
@@ -48,11 +49,15 @@ WHOLE_PARTS = (
     "production_locals",  # [productions] attributes and variables
     "production_draw",  # [productions] its first draw
     "production_draws",  # [productions] its draws
-    "production_allowed",  # [productions] where in `allowed` its joint draws begin, -1 where all are
+    "production_choice",  # [productions] where in `choice` its joint draws begin, -1 where all are allowed
+    "production_choices",  # [productions] how many of them are allowed
+    "production_choice_table",  # [productions] where in `choice_alias` their table begins, -1 where uniform
     "draw_first",  # [draws] first function of the family
     "draw_count",  # [draws] functions of the family
     "draw_weighted",  # [draws] 0 where uniform
-    "draw_stride",  # [draws] in the number of the joint draw
+    "draw_stride",  # [draws] in the number of the joint draw; 0 where nothing depends on that
+    "choice",  # [...] numbers of the joint draws that are allowed
+    "choice_alias",  # [...] Walker's tables of `choice`
     "function_alias",  # [functions] Walker's table within the family
     "call_site",  # [...] where calls lead, by joint draw where they depend on it
     "code",  # [...]
@@ -61,14 +66,24 @@ WHOLE_PARTS = (
     "fresh_function",  # [n] functions drawn for each document
     "fresh_kind",  # [n]
 )
-WEIGHT_PARTS = ("production_cut", "function_cut", "law_a", "law_b", "object_cut", "fresh_density")
+WEIGHT_PARTS = (
+    "production_cut",
+    "function_cut",
+    "choice_cut",
+    "law_a",
+    "law_b",
+    "object_cut",
+    "object_weight",
+    "fresh_density",
+)
 (
     _SITE_FIRST, _SITE_COUNT, _PRODUCTION_ALIAS, _PRODUCTION_CODE, _PRODUCTION_LOCALS, _PRODUCTION_DRAW,
-    _PRODUCTION_DRAWS, _PRODUCTION_ALLOWED, _DRAW_FIRST, _DRAW_COUNT, _DRAW_WEIGHTED, _DRAW_STRIDE,
-    _FUNCTION_ALIAS, _CALL_SITE, _CODE, _LAW_KIND, _OBJECT_ALIAS, _FRESH_FUNCTION, _FRESH_KIND,
-    _PRODUCTION_CUT, _FUNCTION_CUT, _LAW_A, _LAW_B, _OBJECT_CUT, _FRESH_DENSITY, _FRESH_COUNT, _FIRST_OBJECT,
-) = range(len(WHOLE_PARTS) + len(WEIGHT_PARTS) + 2)  # fmt: skip
-HEADER = len(WHOLE_PARTS) + len(WEIGHT_PARTS) + 2
+    _PRODUCTION_DRAWS, _PRODUCTION_CHOICE, _PRODUCTION_CHOICES, _PRODUCTION_CHOICE_TABLE, _DRAW_FIRST,
+    _DRAW_COUNT, _DRAW_WEIGHTED, _DRAW_STRIDE, _CHOICE, _CHOICE_ALIAS, _FUNCTION_ALIAS, _CALL_SITE, _CODE,
+    _LAW_KIND, _OBJECT_ALIAS, _FRESH_FUNCTION, _FRESH_KIND, _PRODUCTION_CUT, _FUNCTION_CUT, _CHOICE_CUT, _LAW_A,
+    _LAW_B, _OBJECT_CUT, _OBJECT_WEIGHT, _FRESH_DENSITY, _FRESH_COUNT, _FIRST_OBJECT, _STEP,
+) = range(len(WHOLE_PARTS) + len(WEIGHT_PARTS) + 3)  # fmt: skip
+HEADER = len(WHOLE_PARTS) + len(WEIGHT_PARTS) + 3
 
 # Columns of a frame; -1 in _LEFT: the repetition at the frame's code has not begun.
 _PC, _DRAWN, _LOCAL, _JOINT, _LEFT = range(5)
@@ -79,27 +94,43 @@ _VARIABLE, _CHAIN, _LENGTH = range(3)
 _KIND, _A, _B, _FIRST, _COUNT, _ROLE, _LEVEL, _BRANCH, _PREDICATE, _DISTINCT, _FLAT = range(11)
 _COLUMNS = 11
 # What is in use: frames, functions drawn, attributes, operations, functions applied, variables, branches,
-# the frame whose repetition counts statements (-1 for none) and the statement.
+# the frame whose repetition counts statements (-1 for none), the statement and the longest chain of functions.
 _FRAMES_TOP, _DRAWN_TOP, _LOCALS_TOP, _OPS_TOP, _APPLIED_TOP, _VARIABLES_TOP, _BRANCHES_TOP = range(7)
-_REPEATING, _STATEMENT, _TOPS = 7, 8, 9
+_REPEATING, _STATEMENT, _LONGEST, _TOPS = 7, 8, 9, 10
 # Columns of a running loop.
 _LOOP_OP, _LOOP_TURNS, _LOOP_TURN = range(3)
 
-_FRAMES = 4096
-_LOCALS = 8 * _FRAMES
+# Memory for one document; documents that need more are sampled again with a multiple of it.
+_FRAMES = 256
+_LOCALS = 4096
 _NESTING = 32  # blocks within blocks
-_SLACK = 128  # most that one instruction adds to the stacks
+_TRIES = 16
 _MAX_COUNT = float(1 << 40)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def sample_documents(
-    whole, weights, allowed, tables, key, numbers, tokens, lengths, roles, statements, rows, token_skills
+    whole,
+    weights,
+    tables,
+    key,
+    numbers,
+    tokens,
+    lengths,
+    roles,
+    statements,
+    rows,
+    token_skills,
+    first,
+    memory,
 ):
-    """Write document `numbers[i]` into row i of `tokens`, cut at its width; return DONE or TOO_DEEP.
+    """Write document `numbers[i]` into row i of `tokens`, cut at its width, from i = `first` on.
 
-    Shapes: allowed bool[...], tables uint16[functions, objects], key uint64[2], numbers int64[documents],
-    tokens uint16[documents, length], lengths int32[documents]. A length counts the start token and, if it is
+    Returns the number of documents done: fewer than there are if one needs more than `memory` units of
+    memory. What is written does not depend on `memory`.
+
+    Shapes: tables uint16[functions, objects], key uint64[2], numbers int64[documents], tokens
+    uint16[documents, length], lengths int32[documents]. A length counts the start token and, if it is
     not cut off, the end token; beyond it stand end tokens. The labels are [documents, length], or have no rows
     when they are not wanted: roles uint8; statements int16, the turn of the outermost repetition from 0; rows
     int16, the turn of the innermost loop from 0, NO_ROW outside loops; token_skills uint64, the functions
@@ -108,58 +139,60 @@ def sample_documents(
     length = tokens.shape[1]
     labelled = roles.shape[0] > 0
     state = np.zeros(STATE_WORDS, np.uint64)
-    size = 4 * length + 2 * _SLACK
-    frames = np.zeros((_FRAMES, 5), np.int64)
-    attributes = np.zeros((_LOCALS, 3), np.int32)
-    drawn = np.zeros(_LOCALS, np.int32)
-    ops = np.zeros((size, _COLUMNS), np.int32)
-    skills = np.zeros(size, np.uint64)
-    applied = np.zeros(_LOCALS, np.int32)
+    # A row's derivation is followed up to `enough` operations if only its beginning can be printed.
+    enough = 4 * length + 256
+    size = enough * memory
+    nesting = _NESTING * memory
+    frames = np.empty((_FRAMES * memory, 5), np.int64)
+    attributes = np.empty((_LOCALS * memory, 3), np.int32)
+    drawn = np.empty(_LOCALS * memory, np.int32)
+    ops = np.empty((size + nesting + 2, _COLUMNS), np.int32)
+    skills = np.empty(size + nesting + 2, np.uint64)
+    applied = np.empty(_LOCALS * memory, np.int32)
     tops = np.zeros(_TOPS, np.int64)
-    branches = np.zeros((_NESTING, 2), np.int64)
-    branch_skills = np.zeros(_NESTING, np.uint64)
-    blocks = np.zeros(_NESTING, np.int64)
-    values = np.zeros(size, np.int64)
-    objects_drawn = np.zeros(length + 1, np.int32)
-    order = np.zeros((_NESTING, tables.shape[1]), np.int32)
-    loops = np.zeros((_NESTING, 3), np.int64)
-    own_tables = tables.copy()
-    for i in range(numbers.shape[0]):
+    branches = np.zeros((nesting, 2), np.int64)
+    branch_skills = np.zeros(nesting, np.uint64)
+    blocks = np.zeros(nesting, np.int64)
+    values = np.empty(size + nesting + 2, np.int64)
+    objects_drawn = np.empty(length + 1, np.int32)
+    order = np.empty((nesting, tables.shape[1]), np.int32)
+    loops = np.zeros((nesting, 3), np.int64)
+    own_tables = tables.copy() if whole[_FRESH_COUNT] > 0 else tables
+    for i in range(first, numbers.shape[0]):
         start(state, key, numbers[i])
         _draw_fresh_functions(whole, weights, own_tables, state)
         tokens[i, 0] = START_TOKEN
         if labelled:
             roles[i, 0], statements[i, 0], rows[i, 0], token_skills[i, 0] = START_ROLE, 0, NO_ROW, 0
-        position = 1
+        position = np.int64(1)
         tops[:] = 0
         tops[_REPEATING] = -1
         tops[_STATEMENT] = -1
-        _enter(whole, weights, allowed, state, frames, drawn, tops, 0)
+        _enter(whole, weights, state, frames, drawn, tops, np.int64(0))
         while position < length and tops[_FRAMES_TOP] > 0:
             tops[_OPS_TOP] = 0
             tops[_APPLIED_TOP] = 0
+            tops[_LONGEST] = 0
             tops[_VARIABLES_TOP] = 0
             tops[_BRANCHES_TOP] = 0
-            outcome = _derive_next(
-                whole, weights, allowed, tables.shape[1], state, frames, attributes, drawn, ops, skills,
-                applied, tops, branches, branch_skills, blocks, length - position,
-            )  # fmt: skip
-            if outcome != DONE:
-                return outcome
+            if not _derive_next(
+                whole, weights, tables.shape[1], state, frames, attributes, drawn, ops, skills, applied, tops,
+                branches, branch_skills, blocks, length - position, enough,
+            ):  # fmt: skip
+                return i
             position = _print(
                 whole, weights, own_tables, state, ops, skills, applied, tops, values, objects_drawn, order, loops,
                 tokens, roles, statements, rows, token_skills, i, position,
             )  # fmt: skip
-        if position < length:
-            position += 1
-            tokens[i, position - 1 :] = END_TOKEN
+        lengths[i] = min(position + 1, length)
+        for at in range(position, length):
+            tokens[i, at] = END_TOKEN
             if labelled:
-                roles[i, position - 1 :] = OTHER
-                statements[i, position - 1 :] = max(tops[_STATEMENT], 0)
-                rows[i, position - 1 :] = NO_ROW
-                token_skills[i, position - 1 :] = 0
-        lengths[i] = position
-    return DONE
+                roles[i, at] = OTHER
+                statements[i, at] = max(tops[_STATEMENT], 0)
+                rows[i, at] = NO_ROW
+                token_skills[i, at] = 0
+    return numbers.shape[0]
 
 
 @kernel
@@ -182,7 +215,7 @@ def _draw_fresh_functions(whole, weights, tables, state):
 
 
 @kernel
-def _enter(whole, weights, allowed, state, frames, drawn, tops, site):
+def _enter(whole, weights, state, frames, drawn, tops, site):
     """Choose a production of `site`, draw its functions and push its frame; attributes stand ready."""
     production = np.int64(whole[whole[_SITE_FIRST] + site])
     choices = whole[whole[_SITE_COUNT] + site]
@@ -200,41 +233,51 @@ def _enter(whole, weights, allowed, state, frames, drawn, tops, site):
     frames[frame, _DRAWN] = tops[_DRAWN_TOP]
     frames[frame, _LOCAL] = tops[_LOCALS_TOP]
     frames[frame, _LEFT] = -1
-    frames[frame, _JOINT] = _draw_functions(
-        whole, weights, allowed, state, drawn, tops[_DRAWN_TOP], production
-    )
+    frames[frame, _JOINT] = _draw_functions(whole, weights, state, drawn, tops[_DRAWN_TOP], production)
     tops[_FRAMES_TOP] += 1
     tops[_DRAWN_TOP] += whole[whole[_PRODUCTION_DRAWS] + production]
     tops[_LOCALS_TOP] += whole[whole[_PRODUCTION_LOCALS] + production]
 
 
 @kernel
-def _draw_functions(whole, weights, allowed, state, drawn, base, production):
-    """Draw a production's functions jointly, again until what is held out is not among them."""
-    first = whole[whole[_PRODUCTION_DRAW] + production]
+def _draw_functions(whole, weights, state, drawn, base, production):
+    """Draw a production's functions and return the number of the joint draw."""
+    first = np.int64(whole[whole[_PRODUCTION_DRAW] + production])
     count = whole[whole[_PRODUCTION_DRAWS] + production]
-    offset = np.int64(whole[whole[_PRODUCTION_ALLOWED] + production])
-    while True:
-        joint = np.int64(0)
-        for d in range(count):
-            draw = first + d
-            family = whole[whole[_DRAW_FIRST] + draw]
-            functions = whole[whole[_DRAW_COUNT] + draw]
-            if whole[whole[_DRAW_WEIGHTED] + draw] != 0:
-                number = aliased(
-                    state,
-                    weights,
-                    whole,
-                    whole[_FUNCTION_CUT] + family,
-                    whole[_FUNCTION_ALIAS] + family,
-                    functions,
-                )
-            else:
-                number = below(state, functions)
-            drawn[base + d] = family + number
-            joint += number * whole[whole[_DRAW_STRIDE] + draw]
-        if offset < 0 or allowed[offset + joint]:
-            return joint
+    choice = np.int64(whole[whole[_PRODUCTION_CHOICE] + production])
+    if choice >= 0:
+        return _draw_jointly(whole, weights, state, drawn, base, production, first, choice)
+    joint = np.int64(0)
+    for draw in range(first, first + count):
+        family = np.int64(whole[whole[_DRAW_FIRST] + draw])
+        functions = np.int64(whole[whole[_DRAW_COUNT] + draw])
+        if whole[whole[_DRAW_WEIGHTED] + draw] != 0:
+            cut, alias = whole[_FUNCTION_CUT] + family, whole[_FUNCTION_ALIAS] + family
+            number = aliased(state, weights, whole, cut, alias, functions)
+        else:
+            number = below(state, functions)
+        drawn[base + draw - first] = family + number
+        joint += number * whole[whole[_DRAW_STRIDE] + draw]
+    return joint
+
+
+@kernel
+def _draw_jointly(whole, weights, state, drawn, base, production, first, choice):
+    """Draw among the joint draws that are allowed, by their probabilities."""
+    choices = np.int64(whole[whole[_PRODUCTION_CHOICES] + production])
+    table = np.int64(whole[whole[_PRODUCTION_CHOICE_TABLE] + production])
+    if table >= 0:
+        cut, alias = whole[_CHOICE_CUT] + table, whole[_CHOICE_ALIAS] + table
+        number = aliased(state, weights, whole, cut, alias, choices)
+    else:
+        number = below(state, choices)
+    joint = np.int64(whole[whole[_CHOICE] + choice + number])
+    left = joint
+    for d in range(whole[whole[_PRODUCTION_DRAWS] + production]):
+        stride = np.int64(whole[whole[_DRAW_STRIDE] + first + d])
+        drawn[base + d] = whole[whole[_DRAW_FIRST] + first + d] + left // stride
+        left %= stride
+    return joint
 
 
 @kernel
@@ -275,18 +318,18 @@ def _resolve(whole, frames, attributes, drawn, applied, tops, frame, pc, out):
     attributes[out, _VARIABLE] = variable
     attributes[out, _CHAIN] = chain
     attributes[out, _LENGTH] = length
+    tops[_LONGEST] = max(tops[_LONGEST], np.int64(length))
     return pc + 2 + added
 
 
 @kernel
-def _add(ops, tops, kind, a, b, level, branch):
+def _add(ops, tops, kind, a, level, branch):
     """Append an operation and return its number."""
     n = tops[_OPS_TOP]
     for column in range(_COLUMNS):
         ops[n, column] = 0
     ops[n, _KIND] = kind
     ops[n, _A] = a
-    ops[n, _B] = b
     ops[n, _ROLE] = OTHER
     ops[n, _LEVEL] = level
     ops[n, _BRANCH] = branch
@@ -315,9 +358,7 @@ def _path(ops, applied, operations, branches, open_branches, variable, chain, le
         other, other_length = ops[n, _FIRST], ops[n, _COUNT]
         shared = 0
         while (
-            shared < length
-            and shared < other_length
-            and applied[chain + shared] == applied[other + shared]
+            shared < length and shared < other_length and applied[chain + shared] == applied[other + shared]
         ):
             shared += 1
         steps = (length - shared) + (other_length - shared)
@@ -353,34 +394,36 @@ def _joined(packed, more):
 
 @kernel
 def _derive_next(
-    whole, weights, allowed, objects, state, frames, attributes, drawn, ops, skills, applied, tops,
-    branches, branch_skills, blocks, room,
+    whole, weights, objects, state, frames, attributes, drawn, ops, skills, applied, tops,
+    branches, branch_skills, blocks, room, enough,
 ):  # fmt: skip
-    """Derive the next outermost item; return DONE or TOO_DEEP.
+    """Derive the next outermost item and return whether there was memory for it.
 
-    A derivation that outgrows the machine's memory ends there if its first row alone is sure to fill the
-    `room` left in the document; otherwise it is too deep.
+    A derivation of more than `enough` operations ends there if its first row alone is sure to fill the
+    `room` left in the document. What would follow counts as objects then, none of which is printed.
     """
-    depth = 0  # open blocks
-    open_branches = 0
+    depth = np.int64(0)  # open blocks
+    open_branches = np.int64(0)
     sure = 0  # tokens that the first row is sure to print
-    capacity = ops.shape[0] - _NESTING - 2
+    nesting = branches.shape[0]
+    step = whole[_STEP]
     while tops[_FRAMES_TOP] > 0:
-        if tops[_OPS_TOP] >= capacity and sure >= room:
+        if tops[_OPS_TOP] >= enough and sure >= room:
             while depth > 0:
                 depth -= 1
-                _close(ops, tops, blocks[depth], depth)
-            return DONE
+                _close(ops, tops, blocks[depth], depth, np.bool_(True))  # noqa: FBT003 - Numba takes no names
+            return True
         if (
-            tops[_OPS_TOP] >= capacity
-            or tops[_FRAMES_TOP] >= _FRAMES - 1
-            or max(tops[_LOCALS_TOP], tops[_DRAWN_TOP], tops[_APPLIED_TOP]) > _LOCALS - _SLACK
-            or max(depth, open_branches) >= _NESTING - 1
+            tops[_OPS_TOP] + nesting + 2 >= ops.shape[0]
+            or tops[_FRAMES_TOP] >= frames.shape[0]
+            or max(tops[_LOCALS_TOP], tops[_DRAWN_TOP]) + step > drawn.shape[0]
+            or tops[_APPLIED_TOP] + step * (tops[_LONGEST] + step) > applied.shape[0]
+            or max(depth, open_branches) >= nesting
         ):
-            return TOO_DEEP
+            return False
         frame = tops[_FRAMES_TOP] - 1
         pc = frames[frame, _PC]
-        op = whole[pc]
+        op = np.int64(whole[pc])
         branch = branches[open_branches - 1, 0] if open_branches > 0 else 0
         scratch = tops[_LOCALS_TOP]
         if op == RETURN:
@@ -391,7 +434,7 @@ def _derive_next(
                 tops[_REPEATING] = -1
             continue
         if op == TERMINAL:
-            n = _add(ops, tops, TERMINAL, whole[pc + 1], 0, depth, branch)
+            n = _add(ops, tops, op, np.int64(whole[pc + 1]), depth, branch)
             skills[n] = branch_skills[open_branches - 1] if open_branches > 0 else np.uint64(0)
             sure += 1 if open_branches == 0 else 0
             frames[frame, _PC] = pc + 2
@@ -403,7 +446,7 @@ def _derive_next(
             needed, seen = _path(
                 ops, applied, tops[_OPS_TOP], branches, open_branches, variable, chain, length
             )
-            n = _add(ops, tops, PRINT, variable, 0, depth, branch)
+            n = _add(ops, tops, op, np.int64(variable), depth, branch)
             ops[n, _FIRST] = chain
             ops[n, _COUNT] = length
             ops[n, _ROLE] = INTERMEDIATE if seen else ARGUMENT
@@ -418,9 +461,9 @@ def _derive_next(
                         tops[_REPEATING] = frame
                 at += 1
                 frames[frame, _LEFT] -= 1
-                if tops[_REPEATING] == frame:
+                if tops[_REPEATING] == frame and depth == 0:
                     tops[_STATEMENT] += 1
-            site = whole[whole[_CALL_SITE] + whole[at] + frames[frame, _JOINT] * whole[at + 1]]
+            site = np.int64(whole[whole[_CALL_SITE] + whole[at] + frames[frame, _JOINT] * whole[at + 1]])
             arguments = whole[at + 2]
             at += 3
             for n in range(arguments):
@@ -428,7 +471,7 @@ def _derive_next(
             if op == CALL or frames[frame, _LEFT] == 0:
                 frames[frame, _PC] = at
                 frames[frame, _LEFT] = -1
-            _enter(whole, weights, allowed, state, frames, drawn, tops, site)
+            _enter(whole, weights, state, frames, drawn, tops, site)
             continue
         elif op == SOME or op == EACH:
             local = frames[frame, _LOCAL] + whole[pc + 1]
@@ -436,11 +479,13 @@ def _derive_next(
             tops[_VARIABLES_TOP] += 1
             attributes[local, _VARIABLE] = variable
             attributes[local, _LENGTH] = 0
+            n = _add(ops, tops, op, np.int64(-1), depth, branch)
             if op == SOME:
-                n = _add(ops, tops, SOME, -1, whole[pc + 2], depth, branch)
+                ops[n, _B] = whole[pc + 2]
                 frames[frame, _PC] = pc + 3
             else:
-                n = _add(ops, tops, EACH, whole[pc + 2], whole[pc + 3], depth, branch)
+                ops[n, _A] = whole[pc + 2]
+                ops[n, _B] = whole[pc + 3]
                 ops[n, _DISTINCT] = whole[pc + 4]
                 frames[frame, _PC] = pc + 5
             ops[n, _FIRST] = variable
@@ -449,7 +494,7 @@ def _derive_next(
             continue
         elif op == END:
             depth -= 1
-            _close(ops, tops, blocks[depth], depth)
+            _close(ops, tops, blocks[depth], depth, np.bool_(False))  # noqa: FBT003
             frames[frame, _PC] = pc + 1
         elif op == IF:
             predicate = drawn[frames[frame, _DRAWN] + whole[pc + 1]]
@@ -459,7 +504,7 @@ def _derive_next(
             variable, chain, length = attributes[scratch, 0], attributes[scratch, 1], attributes[scratch, 2]
             needed, _ = _path(ops, applied, tops[_OPS_TOP], branches, open_branches, variable, chain, length)
             needed = with_skill(needed, predicate)
-            n = _add(ops, tops, IF, variable, 0, depth, branch)
+            n = _add(ops, tops, op, np.int64(variable), depth, branch)
             ops[n, _FIRST] = chain
             ops[n, _COUNT] = length
             ops[n, _PREDICATE] = predicate
@@ -472,7 +517,7 @@ def _derive_next(
             open_branches += 1
             continue
         elif op == ELSE:
-            n = _add(ops, tops, ELSE, 0, 0, depth, branch)
+            n = _add(ops, tops, op, np.int64(0), depth, branch)
             ops[branches[open_branches - 1, 1], _B] = n + 1
             tops[_BRANCHES_TOP] += 1
             branches[open_branches - 1, 0] = tops[_BRANCHES_TOP]
@@ -480,38 +525,44 @@ def _derive_next(
             frames[frame, _PC] = pc + 1
             continue
         else:  # END_IF
-            n = _add(ops, tops, END_IF, 0, 0, depth, branch)
+            n = _add(ops, tops, op, np.int64(0), depth, branch)
             ops[branches[open_branches - 1, 1], _B] = n
             open_branches -= 1
             frames[frame, _PC] = pc + 1
         if depth == 0 and open_branches == 0:
-            return DONE
-    return DONE
+            return True
+    return True
 
 
 @kernel
-def _close(ops, tops, opening, depth):
-    """End the block that `opening` began and say which of its row's tokens answer and which separate."""
+def _close(ops, tops, opening, depth, cut):
+    """End the block that `opening` began and say which of its row's tokens answer and which separate.
+
+    `cut` tells that the row goes on behind what has been derived.
+    """
     level = depth + 1
-    end = _add(ops, tops, END, opening, 0, depth, ops[opening, _BRANCH])
+    end = _add(ops, tops, np.int64(END), opening, depth, np.int64(ops[opening, _BRANCH]))
     flat = True
     # Two facts are carried backwards through the row: an object stands later, an answer stands later.
-    object_later, answer_later = False, False
-    object_after, answer_after = False, False
-    object_else, answer_else = False, False
+    # Behind a branch stands what stands behind its `if`; what the other branch holds is kept in its end.
+    object_later, answer_later = cut, cut
     for n in range(end - 1, opening, -1):
         kind = ops[n, _KIND]
         flat = flat and (kind == PRINT or kind == TERMINAL)
         if ops[n, _LEVEL] != level:
-            continue
-        if kind == END_IF:
-            object_after, answer_after = object_later, answer_later
+            object_later = object_later or kind == PRINT
+        elif kind == END_IF:
+            ops[n, _FIRST], ops[n, _COUNT] = object_later, answer_later
         elif kind == ELSE:
-            object_else, answer_else = object_later, answer_later
-            object_later, answer_later = object_after, answer_after
+            ops[n, _FIRST], ops[n, _COUNT] = object_later, answer_later
+            if ops[n, _B] > 0:
+                object_later, answer_later = ops[ops[n, _B], _FIRST] != 0, ops[ops[n, _B], _COUNT] != 0
+            else:
+                object_later, answer_later = cut, cut
         elif kind == IF:
-            object_later = object_later or object_else
-            answer_later = answer_later or answer_else
+            if ops[n, _B] > 0:
+                object_later = object_later or ops[ops[n, _B] - 1, _FIRST] != 0
+                answer_later = answer_later or ops[ops[n, _B] - 1, _COUNT] != 0
         elif kind == TERMINAL:
             ops[n, _ROLE] = OTHER if object_later else SEPARATOR
         elif kind == PRINT:
@@ -562,12 +613,33 @@ def _next_object(whole, weights, state, ops, order, loops, depth):
     if law < 0:
         return below(state, objects)
     cut, alias = whole[_OBJECT_CUT] + law * objects, whole[_OBJECT_ALIAS] + law * objects
-    x = aliased(state, weights, whole, cut, alias, objects)
-    if ops[n, _DISTINCT] != 0:
-        while order[depth, x] < 0:
-            x = aliased(state, weights, whole, cut, alias, objects)
-        order[depth, x] = -1
-    return x
+    if ops[n, _DISTINCT] == 0:
+        return aliased(state, weights, whole, cut, alias, objects)
+    for _ in range(_TRIES):
+        x = aliased(state, weights, whole, cut, alias, objects)
+        if order[depth, x] >= 0:
+            order[depth, x] = -1
+            return x
+    return _next_of_few(weights, state, order, depth, whole[_OBJECT_WEIGHT] + law * objects)
+
+
+@kernel
+def _next_of_few(weights, state, order, depth, first):
+    """Draw by weight among the objects that are left, one after the other."""
+    objects = order.shape[1]
+    total = 0.0
+    for x in range(objects):
+        if order[depth, x] >= 0:
+            total += weights[first + x]
+    aim = unit(state) * total
+    last = np.int64(-1)
+    below_last = 0.0
+    for x in range(objects):
+        if order[depth, x] >= 0 and below_last < aim:
+            last = x
+            below_last += weights[first + x]
+    order[depth, last] = -1
+    return last
 
 
 @kernel
@@ -581,9 +653,9 @@ def _print(
     first_object = whole[_FIRST_OBJECT]
     statement = max(tops[_STATEMENT], 0)
     operations = tops[_OPS_TOP]
-    depth = 0
-    row = NO_ROW
-    n = 0
+    depth = np.int64(0)
+    row = np.int64(NO_ROW)
+    n = np.int64(0)
     while n < operations and position < length:
         kind = ops[n, _KIND]
         if kind == TERMINAL or kind == PRINT:
@@ -643,7 +715,7 @@ def _row(ops, loops, depth):
     for d in range(depth - 1, -1, -1):
         if ops[loops[d, _LOOP_OP], _KIND] == EACH:
             return loops[d, _LOOP_TURN]
-    return NO_ROW
+    return np.int64(NO_ROW)
 
 
 @kernel
