@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import sys
 from collections.abc import Sequence
@@ -56,7 +58,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def main() -> None:
     """Run the command line; a user's mistake is one message and exit code 2, an interruption 130."""
     try:
-        app(standalone_mode=True)
+        _run_and_flush()
     except UserError as error:
         _fail(str(error), _USER_ERROR)
     except EmergelabError as error:
@@ -65,8 +67,26 @@ def main() -> None:
         raise SystemExit(_INTERRUPTED) from None
     except BrokenPipeError:
         # Whoever read our output has seen enough.
-        sys.stderr.close()
+        _drop_output()
         raise SystemExit(_FAULT) from None
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _drop_output()
+        _fail("The output was not written: no space is left on the disk. Free some space.", _USER_ERROR)
+
+
+def _run_and_flush() -> None:
+    try:
+        app(standalone_mode=True)
+    finally:
+        # Here, where a failure has its message, and not when the interpreter ends.
+        sys.stdout.flush()
+
+
+def _drop_output() -> None:
+    with contextlib.suppress(OSError):
+        sys.stdout.close()
 
 
 def _fail(message: str, code: int) -> None:
@@ -236,28 +256,26 @@ def results_command(
             "Got --table and --sql. A query names its tables itself. Leave one of the two options out."
         )
     folder = RunFolder(run)
-    rows = results.read_table(folder, table or "scores") if sql is None else results.query(folder, sql)
-    if output is Format.table:
+    screen = output is Format.table
+    if sql is None:
+        rows = results.read_table(folder, table or "scores", headlines=screen)
+    else:
+        rows = results.query(folder, sql)
+    if screen:
         _print_rows(rows)
     else:
         sys.stdout.writelines(results.json_lines(rows) if output is Format.json else results.csv_lines(rows))
 
 
 def _print_rows(rows: Rows) -> None:
-    from rich.table import Table  # noqa: PLC0415
+    from emergelab.recipes.results import table_lines  # noqa: PLC0415
 
-    from emergelab.recipes.results import as_texts  # noqa: PLC0415
-
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in rows.columns:
-        table.add_column(column, overflow="fold")
-    first = list(islice(rows.rows, _ROWS_ON_SCREEN))
-    for line in as_texts(first):
-        table.add_row(*line)
-    console = _console()
-    console.print(table)
+    header, *lines = table_lines(rows.columns, list(islice(rows.rows, _ROWS_ON_SCREEN)))
+    typer.secho(header, bold=True)
+    for line in lines:
+        typer.echo(line)
     if next(rows.rows, None) is not None:
-        _say_cut(console, "--format csv or json prints all rows, --sql chooses.")
+        _say_cut(_console(), "--format csv or json prints all rows and columns, --sql chooses.")
 
 
 def _say_cut(console: Console, remedy: str) -> None:

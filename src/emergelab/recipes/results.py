@@ -7,13 +7,15 @@ import io
 import json
 import math
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import chain
+from itertools import chain, starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from rich.cells import cell_len
 
 from emergelab.errors import UserError
 from emergelab.grammar.problems import suggestion
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     import duckdb
 
 _ROWS_AT_ONCE = 1_000
+_SIZES = ("layers", "width", "train_tokens", "seed")
+_GROUP = ("task", "form", "split", "decoding", "argument", "shots")
+_HEADLINES = (*_SIZES, *_GROUP, "n", "accuracy", "chance", "nats")
 
 
 @dataclass(frozen=True)
@@ -33,11 +38,15 @@ class Rows:
     rows: Iterator[tuple[Any, ...]]
 
 
-def read_table(folder: RunFolder, name: str) -> Rows:
-    """Return a whole table. Raises UserError for one that a run does not have."""
+def read_table(folder: RunFolder, name: str, *, headlines: bool = False) -> Rows:
+    """Return a whole table, or the columns of it that a screen has room for.
+
+    Raises UserError for a table that a run does not have.
+    """
     if name not in TABLES:
         raise UserError(f"A run has no table {name!r}. Choose one of its tables. {suggestion(name, TABLES)}")
-    return query(folder, f'select * from "{name}"')  # noqa: S608 - the name is one of TABLES
+    columns = ", ".join(_HEADLINES) if headlines and name in {"scores", "curves"} else "*"
+    return query(folder, f'select {columns} from "{name}"')  # noqa: S608 - the names are listed here
 
 
 def query(folder: RunFolder, sql: str) -> Rows:
@@ -97,6 +106,11 @@ def _query_errors() -> Generator[None]:
 
     try:
         yield
+    except RuntimeError as error:
+        # DuckDB's way of passing Ctrl-C on.
+        if "interrupted" in str(error).lower():
+            raise KeyboardInterrupt from error
+        raise
     except duckdb.Error as error:
         raise UserError(
             f"{str(error).strip()}\nThe query failed. Its tables are {', '.join(TABLES)}; "
@@ -157,12 +171,27 @@ def csv_lines(result: Rows) -> Iterator[str]:
         yield text.getvalue()
 
 
-def as_texts(rows: Iterable[tuple[Any, ...]]) -> list[list[str]]:
-    """Return rows as texts for a table on the screen."""
-    return [[_short(value) for value in row] for row in rows]
+def table_lines(columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> list[str]:
+    """Return a table for the screen, each column as wide as it must be; the first line names the columns."""
+    lines = [[_printable(name) for name in columns], *([_short(value) for value in row] for row in rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    right = [all(isinstance(row[i], int | float | None) for row in rows) for i in range(len(columns))]
+    sides = list(zip(widths, right, strict=True))
+    return ["  ".join(starmap(_padded, zip(line, sides, strict=True))).rstrip() for line in lines]
+
+
+def _padded(text: str, side: tuple[int, bool]) -> str:
+    width, right = side
+    space = " " * (width - cell_len(text))
+    return space + text if right else text + space
 
 
 def _short(value: Any) -> str:
     if value is None:
         return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else _printable(str(value))
+
+
+def _printable(text: str) -> str:
+    """Replace what would move a terminal's cursor."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)

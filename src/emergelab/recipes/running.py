@@ -69,7 +69,7 @@ def run_study(request: Request, *, workers: int, reporter: Reporter) -> Path:
     reported = _is_reported(folder, before, record)
     stopwatch = Stopwatch(reporter, dict(before.get("times", {})))
     if not reported:
-        folder.write_record(record)
+        _begin(folder, record)
     try:
         outcome = run([grid.tables], folder.store, workers=workers, reporter=stopwatch)
     except BaseException:
@@ -82,6 +82,13 @@ def run_study(request: Request, *, workers: int, reporter: Reporter) -> Path:
     page = make_report(folder)
     folder.write_record({**done, "reported": True})
     return page
+
+
+def _begin(folder: RunFolder, record: Mapping[str, Json]) -> None:
+    try:
+        folder.write_record(record)
+    except OSError as error:
+        raise StudyError(_unusable(folder.path, str(error.strerror))) from error
 
 
 def _is_reported(folder: RunFolder, before: Mapping[str, Any], record: Mapping[str, Json]) -> bool:
