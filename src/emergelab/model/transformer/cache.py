@@ -73,7 +73,7 @@ def branch(
 class _Layout:
     """Where the S·K new tokens of every prompt stand, branch by branch."""
 
-    angles: Tensor  # [B, 1, S·K, pairs]
+    angles: Tensor  # [B, 1, S·K, pairs, 2]
     visible: Tensor  # [B, S·K, T]: which cached positions a new token sees
     branches: int
     count: int
@@ -106,4 +106,4 @@ def _attend_branches(layout: _Layout, projected: Tensor, keys: Tensor, values: T
 
 def _rotate(x: Tensor, angles: Tensor) -> Tensor:
     pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous())
-    return torch.view_as_real(pairs * angles).flatten(-2)
+    return torch.view_as_real(pairs * torch.view_as_complex(angles)).flatten(-2)

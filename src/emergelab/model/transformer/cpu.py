@@ -1,10 +1,10 @@
 """Elementwise operations and attention for CPUs, with hand-written gradients.
 
-Without a compiler's fusion the time of a small transformer goes into elementwise passes over memory as much
-as into matrix products. Rules that halve it, each measured: matrix products take the compute dtype (bfloat16
-is 2.3 times as fast where the CPU has it), everything else is float32, which PyTorch's CPU kernels handle
-twice as fast; no operation mixes dtypes; a copy that casts also makes contiguous; chains of operations run
-over pieces that fit the second-level cache, and cheap values are computed again instead of saved.
+Without a compiler's fusion a small transformer spends as much time in elementwise passes over memory as in
+matrix products. What was measured, one thread: a product in bfloat16 is 2.3 times as fast as in float32 where
+the CPU has it, an addition or multiplication half as fast, and one that mixes the two slower still. So
+matrices are bfloat16, what goes between them in long chains is float32, a copy that casts also makes
+contiguous, and scores of attention are handled in pieces that fit the cache.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 from torch.autograd.function import Function, once_differentiable
 
-_PIECE = 1 << 17  # elements: half a megabyte in float32
+_PIECE = 1 << 18  # scores of attention handled at once
 
 
 def wide(x: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ def normalise(x: Float[Tensor, "R N d"], epsilon: float, dtype: torch.dtype) -> 
 
 
 def split_heads(
-    projected: Float[Tensor, "R N qkv"], rotary: Complex[Tensor, "2 1 T p"], documents: int
+    projected: Float[Tensor, "R N qkv"], rotary: Float[Tensor, "2 1 T p 2"], documents: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """See `operations.split_heads`."""
     return cast("tuple[Tensor, Tensor, Tensor]", _SplitHeads.apply(projected, rotary, documents))
@@ -47,11 +47,6 @@ def attend(
 ) -> Float[Tensor, "D T width"]:
     """See `operations.attend`."""
     return cast("Tensor", _Attend.apply(query, key, value))
-
-
-def swiglu(gate_up: Float[Tensor, "R N two_h"]) -> Float[Tensor, "R N h"]:
-    """See `operations.swiglu`."""
-    return cast("Tensor", _SwiGLU.apply(gate_up.flatten(0, 1))).unflatten(0, gate_up.shape[:2])
 
 
 def _wide_dtype(x: Tensor) -> torch.dtype:
@@ -85,12 +80,13 @@ class _Normalise(Function):
 class _SplitHeads(Function):
     @staticmethod
     def forward(ctx: Any, projected: Tensor, rotary: Tensor, documents: int) -> tuple[Tensor, Tensor, Tensor]:
-        length, pairs = rotary.shape[-2:]
+        length, pairs = rotary.shape[2:4]
         x = projected.view(documents, length, 3, -1, 2 * pairs)
         shape = (2, documents, x.shape[3], length, 2 * pairs)
         turned = torch.empty(shape, dtype=_wide_dtype(x)).copy_(x[:, :, :2].permute(2, 0, 3, 1, 4))
-        query, key = _turn(turned, rotary).to(x.dtype)
-        ctx.rotary, ctx.shape = rotary, projected.shape
+        turn = torch.view_as_complex(rotary)
+        query, key = _turn(turned, turn).to(x.dtype)
+        ctx.turn, ctx.shape = turn, projected.shape
         return query, key, x[:, :, 2].transpose(1, 2).contiguous()
 
     @staticmethod
@@ -102,14 +98,14 @@ class _SplitHeads(Function):
         turned[1].copy_(key)
         documents, heads, length, width = value.shape
         grad = value.new_empty((documents, length, 3, heads, width))
-        grad[:, :, :2].copy_(_turn(turned, ctx.rotary.conj()).permute(1, 3, 0, 2, 4))
+        grad[:, :, :2].copy_(_turn(turned, ctx.turn.conj()).permute(1, 3, 0, 2, 4))
         grad[:, :, 2].copy_(value.transpose(1, 2))
         return grad.view(ctx.shape), None, None
 
 
-def _turn(x: Float[Tensor, "2 D H T w"], rotary: Complex[Tensor, "2 1 T p"]) -> Tensor:
-    """Turn neighbouring pairs by the angles of `rotary`, in place."""
-    torch.view_as_complex(x.unflatten(-1, (-1, 2))).mul_(rotary[:, None])
+def _turn(x: Float[Tensor, "2 D H T w"], turn: Complex[Tensor, "2 1 T p"]) -> Tensor:
+    """Turn neighbouring pairs, seen as complex numbers, in place."""
+    torch.view_as_complex(x.unflatten(-1, (-1, 2))).mul_(turn[:, None])
     return x
 
 
@@ -137,38 +133,8 @@ class _Attend(Function):
         for piece in _pieces(documents, heads * length * length):
             q, k, v, p, dq, dk, dv = (x[piece].flatten(0, 1) for x in (query, key, value, pattern, *grads))
             dz = grad[piece].reshape(-1, length, width)
-            ds = _softmax_gradient(wide(torch.bmm(dz, v.mT)), wide(p)).to(p.dtype)
+            ds = torch.ops.aten._softmax_backward_data(torch.bmm(dz, v.mT), p, -1, p.dtype)  # noqa: SLF001
             torch.bmm(ds, k, out=dq)
             torch.bmm(ds.mT, q, out=dk)
             torch.bmm(p.mT, dz, out=dv)
         return grads
-
-
-def _softmax_gradient(grad: Tensor, pattern: Tensor) -> Tensor:
-    return torch.ops.aten._softmax_backward_data(grad, pattern, -1, grad.dtype)  # noqa: SLF001 - no public name
-
-
-class _SwiGLU(Function):
-    @staticmethod
-    def forward(ctx: Any, gate_up: Tensor) -> Tensor:
-        width = gate_up.shape[-1] // 2
-        result = gate_up.new_empty((len(gate_up), width))
-        for piece in _pieces(len(gate_up), width):
-            gate, up = (wide(half).contiguous() for half in gate_up[piece].split(width, -1))
-            result[piece].copy_(torch.nn.functional.silu(gate).mul_(up))
-        ctx.save_for_backward(gate_up)
-        return result
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (gate_up,) = ctx.saved_tensors
-        result = torch.empty_like(gate_up)
-        for piece in _pieces(*grad.shape):
-            halves = gate_up[piece].split(grad.shape[-1], -1)
-            gate, up = (wide(half).contiguous() for half in halves)
-            d = wide(grad[piece])
-            d_gate, d_up = result[piece].split(grad.shape[-1], -1)
-            d_up.copy_(torch.nn.functional.silu(gate).mul_(d))
-            d_gate.copy_(torch.ops.aten.silu_backward(d * up, gate))
-        return result

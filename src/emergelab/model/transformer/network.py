@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Complex, Float, Float32, Int, Num
+from jaxtyping import Float, Float32, Int, Num
 from torch import Tensor
 from torch.nn import functional
 
@@ -18,7 +18,6 @@ from emergelab.model.transformer.operations import (
     linear,
     normalise,
     split_heads,
-    swiglu,
 )
 from emergelab.model.transformer.parameters import Parameters
 
@@ -32,7 +31,8 @@ class Block:
 
     query_key_value: Float[Tensor, "R qkv d"]
     attention_output: Float[Tensor, "R d d"]
-    gate_up: Float[Tensor, "R two_h d"]
+    gate: Float[Tensor, "R h d"]
+    up: Float[Tensor, "R h d"]
     down: Float[Tensor, "R d h"]
 
 
@@ -57,8 +57,8 @@ def network(spec: ModelSpec, parameters: Parameters, dtype: torch.dtype = torch.
     p = parameters
     attention_in = p["query_key_value"] * p["attention_norm"][:, :, None, None]
     attention_in = _pair_neighbours(attention_in, spec.heads).flatten(2, 3)
-    feed_forward_in = (p["gate_up"] * p["feed_forward_norm"][:, :, None, None]).flatten(2, 3)
-    stacks = (attention_in, p["attention_output"], feed_forward_in, p["down"])
+    gate, up = (p["gate_up"] * p["feed_forward_norm"][:, :, None, None]).to(dtype).unbind(2)
+    stacks = (attention_in, p["attention_output"], gate, up, p["down"])
     layers = zip(*(stack.to(dtype).unbind(1) for stack in stacks), strict=True)
     head = p["head"] * p["final_norm"][:, None]
     return Network(spec, p["embedding"], tuple(Block(*layer) for layer in layers), head, dtype)
@@ -71,14 +71,14 @@ def _pair_neighbours(stack: Float[Tensor, "R L 3 d d"], heads: int) -> Float[Ten
 
 def rotary_angles(
     spec: ModelSpec, positions: Int[Tensor, ...], dtype: torch.dtype
-) -> Complex[Tensor, "... pairs"]:
-    """Return exp(i·position·base^(-2j/w)) for the pairs j of a head of width w."""
+) -> Float[Tensor, "... pairs 2"]:
+    """Return cosine and sine of position·base^(-2j/w) for the pairs j of a head of width w."""
     exponent = torch.arange(0, spec.head_width, 2, device=positions.device, dtype=dtype) / spec.head_width
     angles = positions[..., None] * spec.rotary_base**-exponent
-    return torch.polar(torch.ones_like(angles), angles)
+    return torch.stack((angles.cos(), angles.sin()), -1)
 
 
-def rotary_table(spec: ModelSpec, length: int, like: Tensor) -> Complex[Tensor, "2 1 T pairs"]:
+def rotary_table(spec: ModelSpec, length: int, like: Tensor) -> Float[Tensor, "2 1 T pairs 2"]:
     """Return the factors of queries, which carry the scale of the scores, and of keys."""
     angles = rotary_angles(spec, torch.arange(length, device=like.device), like.dtype)
     return torch.stack((angles * spec.head_width**-0.5, angles))[:, None]
@@ -104,7 +104,7 @@ def embed(net: Network, tokens: Int[Tensor, "R N"]) -> Float[Tensor, "R N d"]:
     """Return the residual stream before the first block."""
     replicas, vocabulary, width = net.embedding.shape
     if replicas == 1:
-        return functional.embedding(tokens[0], net.embedding[0]).unsqueeze(0)
+        return functional.embedding(tokens.squeeze(0), net.embedding.squeeze(0)).unsqueeze(0)
     start = torch.arange(replicas, device=tokens.device)[:, None] * vocabulary
     return functional.embedding(tokens + start, net.embedding.reshape(-1, width))
 
@@ -120,7 +120,8 @@ def feed_forward(net: Network, block: Block, hidden: Float[Tensor, "R N d"]) -> 
 
 
 def _expand(net: Network, block: Block, hidden: Float[Tensor, "R N d"]) -> Float[Tensor, "R N h"]:
-    return swiglu(linear(normalise(hidden, net.spec.norm_epsilon, net.dtype), block.gate_up))
+    normal = normalise(hidden, net.spec.norm_epsilon, net.dtype)
+    return functional.silu(linear(normal, block.gate)) * linear(normal, block.up)
 
 
 @dataclass(frozen=True, slots=True)
