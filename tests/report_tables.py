@@ -114,21 +114,23 @@ def _items(  # noqa: PLR0913, PLR0917  the coordinates of a group of rows
         truth += (1 - truth) * (0.5 if (layers or 1) >= 4 else 0.15)
     truth = min(0.999, max(0.001, truth + 0.01 * np.sin(7 * seed)))
     share = (1 - np.exp(-shots / 12)) if argument == "repeated" else np.exp(-shots / 12)
-    n = max(8, int(design.prompts * share))
+    n = max(4, int(design.prompts * share))
+    # Each prompt has a fresh or a repeated argument, in every form and decoding alike.
+    prompts = np.arange(n) if argument == "fresh" else design.prompts + np.arange(n)
     # Greedy generation and teacher forcing agree on whole answers, so both see the same draws.
     drawn = np.random.default_rng(zlib.crc32(repr((name, panel, argument, shots)).encode()))
     right = drawn.random(n) < truth
     nats = np.where(right, rng.gamma(2, -np.log(truth) / 2 + 0.01, n), rng.gamma(6, 0.5, n))
-    parts = [(0, right)]
+    parts = [(0, right), (1, right)]
     if panel[1] == "steps":
         first = right | (drawn.random(n) < 0.5)
         final = right | (rng.random(n) < (0.6 if decoding == "teacher_forced" else 0.1))
-        parts += [(1, first), (2, final & (right | ~first))]
+        parts = [(0, right), (1, first), (2, final & (right | ~first))]
     group = {"cell": name, "predictor": "model", "task": panel[0], "form": panel[1], "split": panel[2]}
     group |= {"decoding": decoding, "shot": shots, "argument": argument}
     group |= {"chance": chance_at(shots) if design.chance else None}
     rows = {name: [value] * n for name, value in group.items()}
-    rows |= {"prompt": np.arange(n), "nats": nats if decoding == "teacher_forced" else [None] * n}
+    rows |= {"prompt": prompts, "nats": nats if decoding == "teacher_forced" else [None] * n}
     return pl.concat(
         [
             pl.DataFrame(rows | {"step": [step] * n, "correct": correct}).select(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import altair as alt
 import polars as pl
 import pytest
+from altair.utils.schemapi import validate_jsonschema
 from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -15,7 +17,8 @@ from scipy import stats
 from emergelab.report import charts, figures, information, theme
 from emergelab.report.content import ReportInput
 from emergelab.report.information import ACCURACY, NATS
-from emergelab.report.series import panel_words, prepare
+from emergelab.report.labels import panel_words
+from emergelab.report.series import prepare
 from report_tables import Design, report_input
 
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -81,27 +84,44 @@ def test_panels_with_fewer_examples_keep_their_own_largest_number():
     assert largest == {"single": 1, "pair": 3}
 
 
-def test_gain_of_printing_has_newcombes_interval():
-    # Newcombe 1998 (II), table II, method 10, 56/70 against 48/80: difference 0.2, interval 0.0524 to 0.3339.
-    lo, hi = zip(
-        *(stats.binomtest(right, n).proportion_ci(method="wilson") for right, n in ((48, 80), (56, 70))),
-        strict=True,
+def test_gain_in_answers_is_counted_on_the_same_prompts():
+    gain = information.printed_gain(PREPARED).data
+    shown = gain.filter((pl.col("measure") == information.GAINED) & (pl.col("split") == "held_out"))
+    assert shown.height == 4
+    row = shown.filter((pl.col("series") == "4 layers") & (pl.col("train_tokens") == 6_000_000)).row(
+        0, named=True
     )
-    one = pl.col("form") == "steps"
-    numbers = {
-        "accuracy": (48 / 80, 56 / 70),
-        "accuracy_lo": lo,
-        "accuracy_hi": hi,
-    }
-    curves = CONTENT.curves.with_columns(
-        pl.when(one).then(printed).otherwise(silent).alias(name)
-        for name, (silent, printed) in numbers.items()
+    silent, printed = (
+        CONTENT.items.filter(
+            (pl.col("cell") == "l4-s0-t6000000")
+            & (pl.col("split") == "held_out")
+            & (pl.col("form") == form)
+            & (pl.col("decoding") == "teacher_forced")
+            & (pl.col("argument") == "fresh")
+            & (pl.col("shot") == SMALL.shots)
+            & (pl.col("step") == 0)
+        ).sort("prompt")["correct"]
+        for form in ("direct", "steps")
     )
-    gain = information.printed_gain(prepare(report_input(SMALL, curves=curves))).data
-    shown = gain.filter(pl.col("measure") == "accuracy gained").row(0, named=True)
-    assert shown["value"] == pytest.approx(0.2)
-    assert shown["lo"] == pytest.approx(0.0524, abs=5e-5)
-    assert shown["hi"] == pytest.approx(0.3339, abs=5e-5)
+    n, gained, lost = len(silent), (printed & ~silent).sum(), (silent & ~printed).sum()
+    assert (row["silent"], row["printed"], row["n"]) == (silent.mean(), printed.mean(), n)
+    assert row["value"] == pytest.approx((gained - lost) / n)
+    # Bonett and Price 2012, Stat. Methods Med. Res. 21:623: one half added to each count, variance of the rest.
+    up, down, total = gained + 1, lost + 1, n + 2
+    centre = (up - down) / total
+    half = stats.norm.ppf(0.975) * math.sqrt((up + down) / total - centre**2) / math.sqrt(total)
+    assert row["lo"] == pytest.approx(max(-1, centre - half))
+    assert row["hi"] == pytest.approx(min(1, centre + half))
+
+
+def test_gain_over_five_seeds_takes_each_seed_as_one_cluster():
+    design = Design(layers=(4,), tokens=(6_000_000,), shots=1, prompts=16, seeds=tuple(range(5)))
+    gain = information.printed_gain(prepare(report_input(design))).data
+    few = replace(design, seeds=(0, 1, 2, 3))
+    single = information.printed_gain(prepare(report_input(few))).data
+    assert gain["seed"].null_count() == gain.height
+    assert gain.filter(pl.col("measure") == information.GAINED).height == 2
+    assert set(single["seed"]) == {0, 1, 2, 3}
 
 
 def test_gain_in_nats_is_what_printing_saves():
@@ -111,7 +131,7 @@ def test_gain_in_nats_is_what_printing_saves():
         nats_hi=pl.when(pl.col("form") == "steps").then(0.9).otherwise(2.3),
     )
     gain = information.printed_gain(prepare(report_input(SMALL, curves=curves))).data
-    shown = gain.filter(pl.col("measure") == "nats saved per answer").row(0, named=True)
+    shown = gain.filter(pl.col("measure") == information.SAVED).row(0, named=True)
     assert shown["value"] == pytest.approx(1.5)
     assert shown["lo"] == pytest.approx(1.5 - math.hypot(0.4, 0.4))  # 2.0 down to 1.6, 0.5 up to 0.9
     assert shown["hi"] == pytest.approx(1.5 + math.hypot(0.3, 0.3))
@@ -193,11 +213,12 @@ def test_steps_over_five_seeds_have_a_students_t_interval_over_their_means():
         & (pl.col("shot") == 2)
         & (pl.col("step") == 2)
     )
+    assert len(set(chosen.group_by("cell").len()["len"])) == 1  # so that pooled and mean share agree
     means = chosen.group_by("cell").agg(pl.col("correct").mean())["correct"].to_numpy()
     lo, hi = stats.t.interval(0.95, len(means) - 1, means.mean(), stats.sem(means))
     assert step["value"].to_list() == [pytest.approx(means.mean())]
-    assert step["lo"].to_list() == [pytest.approx(max(0, lo))]
-    assert step["hi"].to_list() == [pytest.approx(min(1, hi))]
+    assert step["lo"].to_list() == [pytest.approx(lo)]
+    assert step["hi"].to_list() == [pytest.approx(hi)]
 
 
 def test_an_estimate_that_is_not_finite_is_missing():
@@ -243,7 +264,7 @@ def test_every_chart_obeys_the_schema_of_vega_lite(design: Design):
     for figure in drawn:
         light = theme.resolve(specification(figure), theme.palette("light", 8))
         light["datasets"] = {name: rows[:1] for name, rows in light["datasets"].items()}
-        alt.Chart.from_dict(light).to_dict(validate=True)
+        validate_jsonschema(light, alt.load_schema())
 
 
 def test_chance_is_drawn_only_where_it_is_known():
@@ -256,6 +277,18 @@ def test_chance_is_drawn_only_where_it_is_known():
     )
     assert charts.GUESS in str(known)
     assert charts.GUESS not in str(unknown)
+
+
+def test_long_names_of_tasks_are_broken_and_stay_apart():
+    design = Design(layers=(1,), tokens=(6,), shots=1, prompts=8)
+    names = [f"composition_of_three_functions_number_{number}" for number in range(3)]
+    prepared = prepare(
+        report_input(replace(design, panels=tuple((name, "direct", "seen") for name in names)))
+    )
+    drawn = charts.draw_shot_curves(information.shot_curves(prepared), prepared).specification()
+    titles = {row["title"] for row in drawn["datasets"][ACCURACY]}
+    assert {title.replace("\n", "") for title in titles} == set(names)
+    assert max(len(line) for title in titles for line in title.split("\n")) <= 24
 
 
 @given(panels=st.integers(1, 40), most=st.integers(1, 8))
@@ -336,6 +369,37 @@ def test_sizes_are_named_by_what_varies():
     scores, curves = (table.with_columns(width=wide) for table in (CONTENT.scores, CONTENT.curves))
     prepared = prepare(report_input(SMALL, scores=scores, curves=curves))
     assert prepared.series == (f"1 layer {TIMES} 128", f"4 layers {TIMES} 64")
+
+
+def test_the_count_of_documents_tells_corpora_apart_only_where_models_read_equally_long():
+    seen = (pl.col("train_tokens") // 45).alias("unique_documents")
+    scores, curves = (table.with_columns(seen) for table in (CONTENT.scores, CONTENT.curves))
+    assert prepare(report_input(SMALL, scores=scores, curves=curves)).series == ("1 layer", "4 layers")
+    fixed = pl.lit(1_000, dtype=pl.Int64).alias("unique_documents")
+    small = scores.with_columns(fixed, cell=pl.col("cell") + "-small")
+    both = prepare(
+        report_input(
+            SMALL, scores=pl.concat([scores, small]), curves=pl.concat([curves, curves.with_columns(fixed)])
+        )
+    )
+    assert both.series == (
+        "1 layer, 1k documents",
+        "1 layer, 133k documents",
+        "4 layers, 1k documents",
+        "4 layers, 133k documents",
+    )
+
+
+def test_tasks_come_in_the_order_of_the_study():
+    run = {"study": {"evaluate": {"tasks": ["pair", "single"]}}}
+    assert prepare(report_input(SMALL, run=run)).panels[-1] == "single"
+
+
+def test_the_leading_model_is_the_best_at_its_end_and_of_equals_the_larger():
+    better = pl.when(pl.col("layers") == 1).then(0.9).otherwise(0.5)
+    curves = CONTENT.curves.with_columns(accuracy=better)
+    assert prepare(report_input(SMALL, curves=curves)).leading == "1 layer"
+    assert prepare(report_input(SMALL, curves=curves.with_columns(accuracy=0.5))).leading == "4 layers"
 
 
 def test_what_was_not_trained_keeps_its_name_and_comes_last():

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import polars as pl
 
+from emergelab.analysis import estimate, seeds
 from emergelab.report import facts, words
 from emergelab.report.content import ReportInput
 from emergelab.report.series import TRAINED, Prepared
@@ -19,6 +21,12 @@ _ROLES = {
     "answer": "is to be predicted",
     "separator": "ends a row or statement",
     "other": "anything else",
+}
+_METHODS = {
+    estimate.WILSON: "Wilson score, over prompts",
+    estimate.SKEWED_T: "Hall's transformed t, over prompts: it allows for the skewness that nats have",
+    seeds.POOLED_SHARE: "Wilson score at the number of trials of the variance over seeds and prompts, Student's t",
+    seeds.POOLED_MEAN: "Student's t, with the variance over seeds and prompts",
 }
 _MOST_TOKENS = 160
 
@@ -46,6 +54,7 @@ def summary(prepared: Prepared) -> dict[str, Any]:
     series = [name for name in prepared.series if name in set(rows["series"])]
     return {
         "at": facts.shots_words(rows),
+        "ranges": rows["lines"].max() not in {None, 1},
         "series": series,
         "rows": [
             _summary_row(str(key[0]), part, series)
@@ -68,9 +77,9 @@ def ran(content: ReportInput, prepared: Prepared) -> list[tuple[str, str]]:
         ("Cells of the grid", str(content.scores.filter(TRAINED)["cell"].n_unique())),
         ("Answers scored", words.count(content.items.filter(pl.col("step") == 0).height)),
         ("Held out", _overlap(content)),
-        ("Time", _times(content)),
+        ("Computing time", _times(content)),
         ("Machine", ", ".join(f"{name} {value}" for name, value in content.run.get("machine", {}).items())),
-        ("Finished", content.run.get("finished", "")),
+        ("Finished", _moment(content.run.get("finished", ""))),
     ]
     return [(name, value) for name, value in entries if value]
 
@@ -88,21 +97,30 @@ def method(prepared: Prepared) -> dict[str, Any]:
 
 
 def _lead(content: ReportInput, prepared: Prepared) -> str:
-    cells = content.scores.filter(TRAINED)["cell"].n_unique()
+    trained = content.scores.filter(TRAINED)
+    design = [
+        words.plural(len(prepared.sizes), "model size"),
+        words.plural(trained["train_tokens"].n_unique(), "token count"),
+        words.plural(trained["seed"].n_unique(), "seed"),
+    ]
     grammar = content.run.get("grammar_name", "")
     return (
-        f"When does in-context learning emerge? {words.plural(len(prepared.sizes), 'model size')}, "
-        f"{words.plural(cells, 'cell')} of a grid over training tokens, trained and scored in this run"
+        f"When does in-context learning emerge? {words.listing(design)}, trained and scored in this run"
         + (f" on documents of the grammar “{grammar}”." if grammar else ".")
     )
 
 
 def _fine(prepared: Prepared) -> str:
-    seeds = prepared.answers["seed"].drop_nulls().n_unique()
-    base = "Brackets hold 95 % intervals. Queries with fresh arguments only, teacher-forced."
+    number = prepared.answers["seed"].drop_nulls().n_unique()
+    marks = (
+        "Ranges run over seeds" if prepared.answers["lines"].max() != 1 else "Brackets hold 95 % intervals"
+    )
+    base = f"{marks}. Queries with fresh arguments only, teacher-forced."
+    if prepared.leading != prepared.largest:
+        base += " The best model is the one with the highest mean accuracy in the summary below."
     if prepared.answers["seed"].null_count():
         return base
-    said = f"{words.plural(seeds, 'seed')} of training"
+    said = f"{words.plural(number, 'seed')} of training"
     return f"{base} {said}: another seed may emerge earlier, later or not at all."
 
 
@@ -138,8 +156,7 @@ def _counts(column: pl.Series) -> list[str]:
 
 
 def _seeds(scores: pl.DataFrame) -> str:
-    seeds = scores["seed"].drop_nulls().unique().sort().to_list()
-    return words.listing([str(seed) for seed in seeds])
+    return words.listing([str(seed) for seed in scores["seed"].drop_nulls().unique().sort()])
 
 
 def _shots(prepared: Prepared) -> str:
@@ -159,6 +176,15 @@ def _overlap(content: ReportInput) -> str:
     return f"{held} function tables; {found or 'none'} of them among the {trained} of training"
 
 
+def _moment(text: str) -> str:
+    """Return a time in ISO 8601 as a reader says it, any other text as it is."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return moment.strftime("%Y-%m-%d %H:%M %Z").strip()
+
+
 def _times(content: ReportInput) -> str:
     times = content.run.get("times", {})
     if not times:
@@ -168,7 +194,10 @@ def _times(content: ReportInput) -> str:
 
 
 def _methods(prepared: Prepared, column: str) -> str:
-    return words.listing(prepared.answers[column].drop_nulls().unique().sort().to_list()) or "Not recorded"
+    """Name the ways in which the intervals on the page were got; a name not known here stays as it is."""
+    used = [str(method) for method in prepared.answers[column].drop_nulls().unique().sort()]
+    said = [_METHODS.get(method, method) for method in used if not method.startswith("none")]
+    return "; ".join(said) or "none"
 
 
 def _document(document: Sequence[tuple[str, str]]) -> list[dict[str, str]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import polars as pl
 
 from emergelab.report import facts, words
-from emergelab.report.information import Information
-from emergelab.report.series import Prepared, panel_words
+from emergelab.report.information import GAINED, Information
+from emergelab.report.labels import panel_words
+from emergelab.report.series import Prepared
 
 _LISTED = 3
 
@@ -38,7 +39,7 @@ def emergence_over_tokens(information: Information, prepared: Prepared) -> str:
     tokens = [words.count(rows["train_tokens"][0]) for rows in step]
     also = "a clear fall too" if facts.nats_agree(before, after) else "no clear fall"
     return (
-        f"{general}The steepest step of {prepared.largest} is on {panel_words(after['panel'][0])}: "
+        f"{general}The steepest step of {prepared.leading} is on {panel_words(after['panel'][0])}: "
         f"{facts.reading(before)} at {tokens[0]} tokens, {facts.reading(after)} at {tokens[1]}. "
         f"In nats it is {facts.reading(before, 'nats')} and {facts.reading(after, 'nats')}, {also}."
     )
@@ -61,7 +62,7 @@ def emergence_over_size(information: Information, prepared: Prepared) -> str:
 
 def printed_gain(information: Information, prepared: Prepared) -> str:
     """Say what the gain is made of."""
-    frame = information.frame.filter(pl.col("measure") == "accuracy gained")
+    frame = information.frame.filter(pl.col("measure") == GAINED)
     return (
         "Above the dashed line printing the steps helps, below it harms. A printed answer is right only when "
         f"all its steps are. {_largest_gain(frame, prepared)}Two things are in this difference, and the figure "
@@ -138,33 +139,33 @@ def fresh_and_repeated(information: Information, prepared: Prepared) -> str:
 
 
 def _ends(prepared: Prepared) -> str:
-    rows = facts.final_rows(prepared, prepared.largest)
+    rows = facts.final_rows(prepared, prepared.leading)
     ranked = rows.sort("accuracy", descending=True, nulls_last=True)["panel"].unique(maintain_order=True)
     listed: list[str] = []
     for panel in ranked.head(_LISTED):
         part = rows.filter(pl.col("panel") == panel)
-        listed.append(f"{facts.reading(part)} on {panel_words(panel)} ({facts.reading(part, 'nats')} nats)")
+        listed.append(f"{facts.reading(part)}, {facts.reading(part, 'nats')} nats, on {panel_words(panel)}")
     if not listed:
         return ""
-    return f"The best of {prepared.largest} {facts.shots_words(rows)}: {words.listing(listed)}. "
+    return f"The best of {prepared.leading} {facts.shots_words(rows)}: {'; '.join(listed)}. "
 
 
 def _interval_words(information: Information) -> str:
     if information.frame["lines"].max() == 1:
         return "Bands are 95 % intervals."
-    return "Below five seeds each seed is a line of its own, without a band."
+    return "Below five seeds each seed is a line of its own, without a band; ranges run over seeds."
 
 
 def _largest_gain(frame: pl.DataFrame, prepared: Prepared) -> str:
     """Name the largest gain of the largest model after its last training token."""
-    last = frame.filter(pl.col("series") == prepared.largest)
+    last = frame.filter(pl.col("series") == prepared.leading)
     last = last.filter(pl.col("train_tokens") == pl.col("train_tokens").max())
     if last.is_empty():
         return ""
     panel = last.sort("value", descending=True)["panel"][0]
     part = last.filter(pl.col("panel") == panel)
     tokens = words.count(part["train_tokens"][0])
-    return f"For {prepared.largest} at {tokens} tokens it is {facts.gain(part)} on {panel_words(panel)}. "
+    return f"For {prepared.leading} at {tokens} tokens it is {facts.gain(part)} on {panel_words(panel)}. "
 
 
 def _agreement(frame: pl.DataFrame) -> str:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 import polars as pl
 from polars import selectors
 
 from emergelab.report import theme, words
-from emergelab.report.information import ACCURACY, NATS, Information
+from emergelab.report.information import ACCURACY, GAINED, NATS, SAVED, Information
 from emergelab.report.series import Prepared
 
 GUESS = "guess at chance"
@@ -23,6 +23,8 @@ PANEL_WIDTH = 172
 PANEL_HEIGHT = 150
 _CELL_WIDTH = 36
 _DIGITS = 5
+_SYMBOL, _LETTER = 34, 7  # widths, in pixels
+_LINE = 24  # characters of a title of a panel
 _ROWS = "rows"
 _SHAPES = (
     "circle",
@@ -37,8 +39,8 @@ _SHAPES = (
 _TITLES = {
     ACCURACY: "answers right (share)",
     NATS: "nats per answer",
-    "accuracy gained": "gain in answers right (share)",
-    "nats saved per answer": "nats saved per answer",
+    GAINED: "gain in answers right (share)",
+    SAVED: "nats saved per answer",
 }
 _COUNT = "replace(format(datum.value, '.3~s'), 'G', 'B')"
 _TOOLTIPS = {
@@ -68,14 +70,26 @@ class Drawing:
 
     chart: Chart
     rows: Mapping[str, pl.DataFrame]
+    minimum: int = 0  # width of a panel, in pixels
 
     def specification(self) -> dict[str, Any]:
         """Return the chart as Vega-Lite, its rows inlined, floats rounded to what a screen can show."""
         datasets = {
-            name: frame.with_columns(selectors.float().round_sig_figs(_DIGITS)).to_dicts()
+            name: _titled(frame).with_columns(selectors.float().round_sig_figs(_DIGITS)).to_dicts()
             for name, frame in self.rows.items()
         }
-        return {**self.chart.to_dict(validate=False), "datasets": datasets}
+        layout = {"panels": self._panels(), "minimum": self.minimum, "legend": self._legend()}
+        return {**self.chart.to_dict(validate=False), "datasets": datasets, "usermeta": layout}
+
+    def _legend(self) -> int:
+        """Return the width of an entry of the legend, in pixels, roughly."""
+        names = {name for frame in self.rows.values() for name in frame["series"].unique()}
+        return _SYMBOL + _LETTER * max(len(name) for name in (*names, GUESS))
+
+    def _panels(self) -> int:
+        return max(
+            frame["panel"].n_unique() if "panel" in frame.columns else 1 for frame in self.rows.values()
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,14 +106,12 @@ class Scales:
         """The channel of lines and points."""
         legend = alt.Legend(symbolOpacity=1)  # else the band's
         scale = self._scale(self.colours)
-        return alt.Color(f"{self.column}:N", title=None, sort=list(self.domain), scale=scale, legend=legend)
+        return alt.Color(f"{self.column}:N", title=None, scale=scale, legend=legend)
 
     @property
     def shape(self) -> Chart:
         """The channel of points, merged with the legend of colours."""
-        return alt.Shape(
-            f"{self.column}:N", title=None, sort=list(self.domain), scale=self._scale(self.shapes)
-        )
+        return alt.Shape(f"{self.column}:N", title=None, scale=self._scale(self.shapes))
 
     def _scale(self, values: tuple[str, ...]) -> Chart:
         return alt.Scale(domain=list(self.domain), range=list(values))
@@ -170,13 +182,14 @@ def draw_printed_gain(information: Information, prepared: Prepared) -> Drawing:
 
 def draw_grid(information: Information, prepared: Prepared) -> Drawing:
     """Draw a heat map of accuracy, the number written in every cell."""
+    del prepared
     frame = information.frame.with_columns(
         text=pl.Series([words.share(value) for value in information.frame["value"]], dtype=pl.String)
     )
-    order = [name for name in reversed(prepared.sizes) if name in set(frame["series"])]
     axis = alt.Axis(labelExpr=_COUNT, labelAngle=0, ticks=False, domain=False)
     x = alt.X("train_tokens:O", title="training tokens", axis=axis)
-    y = alt.Y("series:N", title=None, sort=order, axis=alt.Axis(ticks=False, domain=False))
+    largest_first = _by_rank("series_rank", "descending")
+    y = alt.Y("series:N", title=None, sort=largest_first, axis=alt.Axis(ticks=False, domain=False))
     base = alt.Chart().encode(x=x, y=y)
     cell = base.mark_rect(stroke=theme.variable("card"), strokeWidth=2, cornerRadius=3)
     colour, ink = (
@@ -185,9 +198,8 @@ def draw_grid(information: Information, prepared: Prepared) -> Drawing:
     cells = cell.encode(color=colour, tooltip=_tooltip(frame, "value", "train_tokens"))
     text = base.mark_text(fontSize=11).encode(text="text:N", color=ink)
     layers = [alt.layer(cells, text).resolve_scale(color="independent")]
-    chart = _facet(layers, frame, _ROWS, height=28 * max(1, len(order)))
-    wide = chart.properties(usermeta={"minimum": _CELL_WIDTH * frame["train_tokens"].n_unique()})
-    return Drawing(chart=wide, rows={_ROWS: frame})
+    chart = _facet(layers, frame, _ROWS, height=28 * frame["series"].n_unique())
+    return Drawing(chart=chart, rows={_ROWS: frame}, minimum=_CELL_WIDTH * frame["train_tokens"].n_unique())
 
 
 def draw_training_loss(information: Information, prepared: Prepared) -> Drawing:
@@ -210,9 +222,11 @@ def draw_free_generation(information: Information, prepared: Prepared) -> Drawin
     frame = information.frame.with_columns(pl.col("decoding").replace(modes))
     scales = _two_modes("decoding", (modes["teacher_forced"], modes["free"]))
     parts = frame["part"].unique(maintain_order=True).to_list()
-    y = alt.Y("part:N", title=None, sort=parts, axis=alt.Axis(ticks=False, domain=False))
+    y = alt.Y("part:N", title=None, sort=_by_rank("part_rank"), axis=alt.Axis(ticks=False, domain=False))
     base = alt.Chart().encode(
-        y=y, yOffset=alt.YOffset("decoding:N", sort=list(scales.domain)), color=scales.colour
+        y=y,
+        yOffset=alt.YOffset("decoding:N", scale=alt.Scale(domain=list(scales.domain))),
+        color=scales.colour,
     )
     scale = alt.Scale(domain=[0, 1])
     axis = alt.Axis(tickCount=3, format=".1~f", grid=True)
@@ -276,7 +290,7 @@ def _estimates(rows: pl.DataFrame, axes: Axes, scales: Scales) -> list[Chart]:
     """Return lines and points, and intervals where every series has one line only."""
     single = rows["lines"].max() == 1
     base = alt.Chart().encode(x=axes.x, detail="line:N")
-    tooltip = _tooltip(rows, *_TOOLTIPS)
+    tooltip = _tooltip(rows, "line", axes.along, "measure", "value", "lo", "hi", "guess", "n")
     line = base.mark_line(strokeWidth=2 if single else 1, strokeJoin="round", clip=True)
     point = base.mark_point(filled=True, size=36 if single else 16, opacity=1)
     lines = _links(rows, axes) if axes.along == "params" else [line.encode(y=axes.y, color=scales.colour)]
@@ -308,14 +322,14 @@ def _guesses(axes: Axes, scales: Scales) -> list[Chart]:
 
 def _facet(layers: list[Chart], frame: pl.DataFrame, rows: str, height: int = PANEL_HEIGHT) -> Chart:
     """Return small multiples by panel of the named rows, which have the panels of `frame`."""
-    order = frame["panel"].unique(maintain_order=True).to_list()
-    columns = balanced(len(order), MOST_COLUMNS)
+    panels = frame["panel"].n_unique()
+    columns = balanced(panels, MOST_COLUMNS)
     header = alt.Header(labelExpr="split(datum.value, '\\n')", labelLimit=PANEL_WIDTH)
-    facet = alt.Facet("panel:N", title=None, sort=order, header=header)
+    facet = alt.Facet("title:N", title=None, sort=_by_rank("panel_rank"), header=header)
     layered = alt.layer(*layers, data=alt.NamedData(rows)).properties(width=PANEL_WIDTH, height=height)
     chart = layered.facet(facet=facet, columns=columns)
     # A last row with gaps would have its axis under the gap.
-    return chart.resolve_axis(x="independent") if len(order) % columns else chart
+    return chart.resolve_axis(x="independent") if panels % columns else chart
 
 
 def _together(parts: dict[str, Chart], frame: pl.DataFrame) -> Drawing:
@@ -350,6 +364,29 @@ def _tokens_axis(frame: pl.DataFrame) -> Chart:
 
 def _y_axis(form: str) -> Chart:
     return alt.Axis(format=form, tickCount=5, minExtent=26)
+
+
+def _titled(frame: pl.DataFrame) -> pl.DataFrame:
+    """Add the title of each panel: its label, names too long for a panel broken."""
+    if "panel" not in frame.columns:
+        return frame
+    labels = frame["panel"].unique(maintain_order=True).to_list()
+    titles = [_broken(label) for label in labels]
+    return frame.with_columns(
+        title=pl.col("panel").replace_strict(labels, titles if len(set(titles)) == len(titles) else labels)
+    )
+
+
+def _broken(label: str) -> str:
+    lines = [
+        line[place : place + _LINE] for line in label.split("\n") for place in range(0, len(line), _LINE)
+    ]
+    return "\n".join(lines)
+
+
+def _by_rank(column: str, order: Literal["ascending", "descending"] = "ascending") -> Chart:
+    """Sort by a column of ranks. A list of names would go into an expression, and users write the names."""
+    return alt.EncodingSortField(field=column, op="min", order=order)
 
 
 def _tooltip(frame: pl.DataFrame, *names: str) -> list[Chart]:

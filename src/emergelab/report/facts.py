@@ -6,21 +6,21 @@ import polars as pl
 
 from emergelab.report import words
 from emergelab.report.content import Overlap
-from emergelab.report.information import at_most_shots, printed_gain
-from emergelab.report.series import FRESH, TRAINED, Prepared, panel_words
+from emergelab.report.information import GAINED, printed_gain
+from emergelab.report.labels import panel_words
+from emergelab.report.series import FRESH, TRAINED, Prepared, at_most_shots
 
 _MOST_LISTED = 4
 
 
 def reading(rows: pl.DataFrame, measure: str = "accuracy") -> str:
-    """Return '0.93 [0.89, 0.96]' for one estimate, '0.91 to 0.95 over 3 seeds' for some, a dash for none."""
+    """Return '0.93 [0.89, 0.96]' for one estimate, the range '0.91-0.95' over seeds, a dash for none."""
     known = rows.filter(pl.col(measure).is_not_null())
     say = words.share if measure == "accuracy" else words.nats
     if known.is_empty():
         return words.MISSING
     if known.height > 1:
-        low, high = say(known[measure].min()), say(known[measure].max())  # pyright: ignore[reportArgumentType]
-        return f"{low} to {high} over {known.height} seeds"
+        return words.span(*(say(known[measure].sort()[place]) for place in (0, -1)))
     value, lo, hi = known.select(measure, f"{measure}_lo", f"{measure}_hi").row(0)
     return say(value) if lo is None or hi is None else f"{say(value)} [{say(lo)}, {say(hi)}]"
 
@@ -35,7 +35,7 @@ def above_chance(rows: pl.DataFrame) -> bool | None:
 
 def verdict(prepared: Prepared, overlap: Overlap) -> list[str]:
     """Return the few sentences that a reader should take away, each with its numbers."""
-    if prepared.largest is None or final_rows(prepared, prepared.largest).is_empty():
+    if prepared.leading is None or final_rows(prepared, prepared.leading).is_empty():
         return ["No trained model was scored on a query with a fresh argument."]
     sentences = [
         _headline(prepared),
@@ -62,7 +62,11 @@ def chance_words(rows: pl.DataFrame) -> str:
 
 def subject(prepared: Prepared) -> str:
     """Return what sentences call the model that they are about."""
-    return "the largest model" if len(prepared.sizes) > 1 else "the model"
+    if len(prepared.sizes) == 1:
+        return "the model"
+    if prepared.leading == prepared.largest:
+        return "the largest model"
+    return f"the best model here ({prepared.leading})"
 
 
 def shots_words(rows: pl.DataFrame) -> str:
@@ -98,7 +102,7 @@ def _headline(prepared: Prepared) -> str:
 
 
 def _learned(prepared: Prepared) -> str:
-    panels = _panels(final_rows(prepared, prepared.largest))
+    panels = _panels(final_rows(prepared, prepared.leading))
     known = [(name, part) for name, part in panels if above_chance(part) is not None]
     shown = [(name, part) for name, part in known if above_chance(part)] if known else panels
     if not shown:
@@ -106,13 +110,13 @@ def _learned(prepared: Prepared) -> str:
     listed = [
         f"{_without_examples(prepared, name)}to {_reached(name, part)}" for name, part in shown[:_MOST_LISTED]
     ]
-    to = shots_words(final_rows(prepared, prepared.largest)).removeprefix("at ")
+    to = shots_words(final_rows(prepared, prepared.leading)).removeprefix("at ")
     said = _with_chance(listed, [part for _, part in shown[:_MOST_LISTED]])
     return f"From no example to {to}, {subject(prepared)} goes {said}.{_more(shown)}"
 
 
 def _not_learned(prepared: Prepared) -> str:
-    panels = _panels(final_rows(prepared, prepared.largest))
+    panels = _panels(final_rows(prepared, prepared.leading))
     below = [(name, part) for name, part in panels if above_chance(part) is False]
     if not below:
         return ""
@@ -139,13 +143,13 @@ def _with_chance(listed: list[str], parts: list[pl.DataFrame]) -> str:
 
 
 def _without_examples(prepared: Prepared, name: str) -> str:
-    here = (pl.col("series") == prepared.largest) & (pl.col("panel") == name) & (pl.col("shots") == 0)
+    here = (pl.col("series") == prepared.leading) & (pl.col("panel") == name) & (pl.col("shots") == 0)
     start = prepared.final.filter(FRESH & here)["accuracy"].mean()
     return "" if start is None else f"from {words.share(float(str(start)))} "
 
 
 def _held_out(prepared: Prepared, overlap: Overlap) -> str:
-    rows = final_rows(prepared, prepared.largest)
+    rows = final_rows(prepared, prepared.leading)
     best = (
         rows.filter(pl.col("split") == "held_out").sort("accuracy", descending=True, nulls_last=True).head(1)
     )
@@ -170,7 +174,7 @@ def _overlap(overlap: Overlap) -> str:
 
 def _printed(prepared: Prepared) -> str:
     frame = printed_gain(prepared).frame.filter(
-        (pl.col("series") == prepared.largest) & (pl.col("measure") == "accuracy gained")
+        (pl.col("series") == prepared.leading) & (pl.col("measure") == GAINED)
     )
     last = frame.filter(pl.col("train_tokens") == pl.col("train_tokens").max())
     listed = [f"{gain(part)} on {panel_words(name)}" for name, part in _panels(last)]
@@ -180,10 +184,10 @@ def _printed(prepared: Prepared) -> str:
 
 
 def gain(rows: pl.DataFrame) -> str:
-    """Return '+0.84 [+0.69, +0.90]' for one difference, the range over seeds for some."""
+    """Return '+0.84 [+0.69, +0.90]' for one difference, the range over seeds."""
     if rows.height > 1:
-        low, high = rows["value"].min(), rows["value"].max()
-        return f"{words.signed(float(str(low)))} to {words.signed(float(str(high)))} over {rows.height} seeds"
+        low, high = (words.signed(rows["value"].sort()[place]) for place in (0, -1))
+        return low if low == high else f"{low} to {high}"
     value, lo, hi = rows.select("value", "lo", "hi").row(0)
     return (
         words.signed(value)
@@ -207,7 +211,7 @@ def _steepest(prepared: Prepared) -> str:
 
 def over_tokens(prepared: Prepared) -> pl.DataFrame:
     """Return the largest model's fresh answers at the largest number of examples, at every token count."""
-    return at_most_shots(prepared.fresh.filter(TRAINED & (pl.col("series") == prepared.largest)))
+    return at_most_shots(prepared.fresh.filter(TRAINED & (pl.col("series") == prepared.leading)))
 
 
 def steepest_step(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame] | None:

@@ -16,6 +16,7 @@ from emergelab.report.series import Prepared
 # Altair 6 writes Vega-Lite 6; the page's script and the exported files must read that version.
 VEGA_LITE = "6.4"
 _PNG_SCALE = 2
+_EXPORT_WIDTH = 900
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +99,8 @@ def _figure(kind: _Kind, prepared: Prepared) -> Figure:
 
 def _exported(figure: Figure, colours: Mapping[str, str]) -> dict[str, Any]:
     specification = theme.resolve(dict(figure.specification or {}), colours)
+    columns = max(1, _EXPORT_WIDTH // specification["usermeta"]["legend"])
+    specification["config"]["legend"]["columns"] = columns
     specification["config"] |= {
         "background": colours["card"],
         "padding": 16,

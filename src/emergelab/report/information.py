@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import polars as pl
-from scipy import stats
 
-from emergelab.report.series import FRESH, PANEL, TRAINED, Prepared
+from emergelab.analysis import estimate
+from emergelab.analysis.gains import paired_gain
+from emergelab.report.labels import PANEL, SPLIT_WORDS
+from emergelab.report.series import FRESH, TRAINED, Prepared, at_most_shots
+from emergelab.scores.tables import ITEMS
 
 ACCURACY = "accuracy"
 NATS = "nats per answer"
+GAINED = "accuracy gained"
+SAVED = "nats saved per answer"
+COMBINED = "newcombe"
 _LABELS = (*PANEL, "panel", "panel_rank", "series", "series_rank", "line", "lines", "seed", "n", "shots")
-_CONFIDENCE = 0.95
 
 MEANINGS: Mapping[str, str] = {
     "task": "task, as the grammar names it",
@@ -102,34 +108,19 @@ def emergence_over_size(prepared: Prepared) -> Information:
 
 
 def printed_gain(prepared: Prepared) -> Information:
-    """Form with steps printed minus silent form, by training tokens; nats are counted the other way round.
+    """Form with steps printed against the silent form, by training tokens; a gain is positive.
 
-    The interval is Newcombe's: the two forms' own intervals, combined as for independent samples.
+    Whole answers are compared, on the same prompts where right and wrong are counted. The interval of nats
+    is Newcombe's: the two forms' own intervals combined, as if their prompts were independent.
     """
-    rows = by_measure(at_most_shots(prepared.fresh.filter(TRAINED)))
-    keys = (
-        "task",
-        "split",
-        "series",
-        "series_rank",
-        "line",
-        "lines",
-        "seed",
-        "train_tokens",
-        "measure",
-        "shots",
-    )
-    silent = rows.filter(pl.col("form") == "direct")
-    printed = rows.filter(pl.col("form") == "steps").select(*keys, "value", "lo", "hi", "n")
-    joined = silent.join(printed, on=keys, nulls_equal=True, suffix="_printed", maintain_order="left")
-    frame = _difference(joined)
+    frame = pl.concat([_accuracy_gained(prepared), _nats_saved(prepared)], how="diagonal_relaxed")
     return Information(
         name="silent-against-printed",
         title="What printing the steps changes",
         short="Silent or printed",
-        frame=frame,
+        frame=frame.sort("measure", "panel_rank", "series_rank", "train_tokens", maintain_order=True),
         columns=(
-            *("task", "split", "series", "train_tokens", "seed", "shots", "measure"),
+            *("task", "split", "series", "train_tokens", "seed", "shots", "n", "measure"),
             *("silent", "printed", "value", "lo", "hi", "method"),
         ),
         absent="no task was scored both silently and with its steps printed" if frame.is_empty() else None,
@@ -169,10 +160,10 @@ def training_loss(prepared: Prepared) -> Information:
 
 
 def free_generation(prepared: Prepared) -> Information:
-    """Free generation against teacher forcing: whole answers and steps of the largest model at its end."""
-    largest = pl.col("series") == prepared.largest
+    """Free generation against teacher forcing: whole answers and steps of the leading model at its end."""
+    leading = pl.col("series") == pl.lit(prepared.leading, dtype=pl.String)
     fresh = pl.col("argument") == "fresh"
-    whole = at_most_shots(prepared.final.filter(largest & fresh)).filter(pl.col("accuracy").is_not_null())
+    whole = at_most_shots(prepared.final.filter(leading & fresh)).filter(pl.col("accuracy").is_not_null())
     answers = whole.select(
         *(*PANEL, "panel", "panel_rank", "series", "decoding", "line", "seed", "shots"),
         n=pl.col("n").cast(pl.Int64),
@@ -198,9 +189,9 @@ def free_generation(prepared: Prepared) -> Information:
 
 
 def fresh_and_repeated(prepared: Prepared) -> Information:
-    """Accuracy of the largest model by number of examples, fresh and repeated arguments apart."""
+    """Accuracy of the leading model by number of examples, fresh and repeated arguments apart."""
     forced = pl.col("decoding") == "teacher_forced"
-    rows = prepared.final.filter(forced & (pl.col("series") == prepared.largest))
+    rows = prepared.final.filter(forced & (pl.col("series") == pl.lit(prepared.leading, dtype=pl.String)))
     frame = by_measure(rows).filter(pl.col("measure") == ACCURACY)
     both = frame.filter(pl.col("argument").n_unique().over("panel") > 1)
     return Information(
@@ -211,11 +202,6 @@ def fresh_and_repeated(prepared: Prepared) -> Information:
         columns=(*PANEL, "series", "argument", "seed", "shots", "n", "value", "lo", "hi", "guess", "method"),
         absent="no query repeated an argument" if both.is_empty() else None,
     )
-
-
-def at_most_shots(rows: pl.DataFrame) -> pl.DataFrame:
-    """Keep each panel's largest number of examples."""
-    return rows.filter(pl.col("shots") == pl.col("shots").max().over(PANEL))
 
 
 def by_measure(rows: pl.DataFrame) -> pl.DataFrame:
@@ -243,26 +229,83 @@ def _estimate_columns() -> tuple[str, ...]:
     return ("seed", "shots", "n", "measure", "value", "lo", "hi", "guess", "method")
 
 
-def _difference(joined: pl.DataFrame) -> pl.DataFrame:
-    """Return printed minus silent accuracy and silent minus printed nats: a gain is positive in both."""
-    saved = pl.col("measure") == NATS
-    first, second = _swap(saved, "value"), _swap(~saved, "value")
-    below = ((first - _swap(saved, "lo")) ** 2 + (_swap(~saved, "hi") - second) ** 2).sqrt()
-    above = ((_swap(saved, "hi") - first) ** 2 + (second - _swap(~saved, "lo")) ** 2).sqrt()
-    return joined.with_columns(
-        silent=pl.col("value"),
-        printed=pl.col("value_printed"),
-        value=first - second,
-        lo=first - second - below,
-        hi=first - second + above,
-        method=pl.lit("Newcombe's, from the two forms' intervals"),
-        measure=pl.when(saved).then(pl.lit("nats saved per answer")).otherwise(pl.lit("accuracy gained")),
-        panel=pl.col("task") + "\n" + pl.col("split").str.replace("_", " "),
+def _accuracy_gained(prepared: Prepared) -> pl.DataFrame:
+    rows = at_most_shots(prepared.fresh.filter(TRAINED))
+    keys = ["task", "split", "series", "series_rank", "train_tokens", "shots"]
+    silent = rows.filter(pl.col("form") == "direct").with_columns(panel=_split_panel())
+    drawn = silent.select(*keys, "panel", "panel_rank", "seed", "line", "lines")
+    gains = _paired(prepared, rows)
+    seeds = drawn.join(gains, on=[*keys, "seed"], maintain_order="left")
+    together = drawn.filter(pl.col("seed").is_null()).join(
+        _over_seeds(gains, keys), on=keys, maintain_order="left"
+    )
+    return pl.concat([seeds, together], how="diagonal_relaxed").with_columns(measure=pl.lit(GAINED))
+
+
+def _paired(prepared: Prepared, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the gain in whole answers of every seed, paired by prompt."""
+    last = rows.select("task", shot="shots").unique()
+    items = prepared.items.filter((pl.col("decoding") == "teacher_forced") & TRAINED).join(
+        last, on=["task", "shot"], how="semi"
+    )
+    labels = items.select("cell", "series", "series_rank", "train_tokens", "seed").unique()
+    gains = paired_gain(items.select(ITEMS.names())).filter(FRESH).join(labels, on="cell")
+    return gains.select(
+        *("task", "split", "series", "series_rank", "train_tokens", "shots", "seed", "n"),
+        silent="whole_direct",
+        printed="whole_steps",
+        value="whole_gain",
+        lo="whole_gain_lo",
+        hi="whole_gain_hi",
+        method="gain_method",
     )
 
 
-def _swap(silent_first: pl.Expr, name: str) -> pl.Expr:
-    return pl.when(silent_first).then(pl.col(name)).otherwise(pl.col(f"{name}_printed"))
+def _over_seeds(gains: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    """Return the gain over all seeds, each seed's prompts belonging together."""
+    rows: list[dict[str, object]] = []
+    for group, part in gains.group_by(keys, maintain_order=True):
+        n = part["n"].cast(pl.Float64)
+        found = estimate.ratio((part["value"] * n).to_numpy(), n.to_numpy())
+        means = part.select((pl.col("silent", "printed") * pl.col("n")).sum() / pl.col("n").sum()).row(
+            0, named=True
+        )
+        rows.append(dict(zip(keys, group, strict=True)) | means | _columns_of(found) | {"n": int(n.sum())})
+    schema = {
+        name: gains.schema[name] for name in (*keys, "silent", "printed", "value", "lo", "hi", "method", "n")
+    }
+    return pl.DataFrame(rows, schema=schema)
+
+
+def _columns_of(found: estimate.Estimate) -> dict[str, object]:
+    return {"value": found.value, "lo": found.lo, "hi": found.hi, "method": found.method}
+
+
+def _nats_saved(prepared: Prepared) -> pl.DataFrame:
+    rows = by_measure(at_most_shots(prepared.fresh.filter(TRAINED))).filter(pl.col("measure") == NATS)
+    keys = ("task", "split", "series", "line", "train_tokens", "shots")
+    printed = rows.filter(pl.col("form") == "steps").select(*keys, "value", "lo", "hi")
+    silent = rows.filter(pl.col("form") == "direct")
+    joined = silent.join(printed, on=keys, suffix="_printed", maintain_order="left")
+    first, second = pl.col("value"), pl.col("value_printed")
+    below = ((first - pl.col("lo")) ** 2 + (pl.col("hi_printed") - second) ** 2).sqrt()
+    above = ((pl.col("hi") - first) ** 2 + (second - pl.col("lo_printed")) ** 2).sqrt()
+    return joined.select(
+        *(*keys, "panel_rank", "series_rank", "lines", "seed"),
+        n=pl.col("n").cast(pl.Int64),
+        panel=_split_panel(),
+        silent=first,
+        printed=second,
+        value=first - second,
+        lo=first - second - below,
+        hi=first - second + above,
+        method=pl.lit(COMBINED),
+        measure=pl.lit(SAVED),
+    )
+
+
+def _split_panel() -> pl.Expr:
+    return pl.col("task") + "\n" + pl.col("split").replace(SPLIT_WORDS)
 
 
 def _complete(means: pl.DataFrame) -> pl.DataFrame:
@@ -278,7 +321,7 @@ def _steps(prepared: Prepared, whole: pl.DataFrame) -> pl.DataFrame:
     """Credit for single steps, where an answer has more than one."""
     last = whole.group_by(PANEL).agg(pl.col("shots").max())
     cells = prepared.items.filter(
-        (pl.col("series") == prepared.largest)
+        (pl.col("series") == pl.lit(prepared.leading, dtype=pl.String))
         & (pl.col("argument") == "fresh")
         & (pl.col("step") > 0)
         & pl.col("correct").is_not_null()
@@ -290,38 +333,35 @@ def _steps(prepared: Prepared, whole: pl.DataFrame) -> pl.DataFrame:
     )
     several = counted.filter(pl.col("step").max().over("panel") > 1)
     together = whole["seed"].null_count() > 0
-    estimates = _over_seeds(several, keys[:-1]) if together else _each_seed(several)
+    estimates = _steps_over_seeds(several, keys[:-1]) if together else _each_seed(several)
     return estimates.with_columns(
         part=pl.format("step {}", "step"), part_rank=pl.col("step").cast(pl.Int64), line=pl.col("series")
     )
 
 
 def _each_seed(counted: pl.DataFrame) -> pl.DataFrame:
-    limits = [
-        stats.binomtest(right, n).proportion_ci(_CONFIDENCE, method="wilson")
-        for right, n in counted.select("right", "n").iter_rows()
+    found = [estimate.proportion(right, n) for right, n in counted.select("right", "n").iter_rows()]
+    return counted.with_columns(*_series_of(found))
+
+
+def _steps_over_seeds(counted: pl.DataFrame, keys: tuple[str, ...]) -> pl.DataFrame:
+    groups = counted.group_by(keys, maintain_order=True).agg("right", "n")
+    found = [
+        estimate.ratio(*(np.array(values, dtype=np.float64) for values in pair))
+        for pair in groups.select("right", "n").iter_rows()
     ]
-    return counted.with_columns(
-        value=pl.col("right") / pl.col("n"),
-        lo=pl.Series([float(limit.low) for limit in limits], dtype=pl.Float64),
-        hi=pl.Series([float(limit.high) for limit in limits], dtype=pl.Float64),
-        method=pl.lit("Wilson score over prompts"),
-    )
+    together = groups.with_columns(pl.col("n").list.sum(), seed=pl.lit(None, dtype=pl.Int32))
+    return together.with_columns(*_series_of(found))
 
 
-def _over_seeds(counted: pl.DataFrame, keys: tuple[str, ...]) -> pl.DataFrame:
-    means = counted.with_columns(mean=pl.col("right") / pl.col("n"))
-    rows = means.group_by(keys, maintain_order=True).agg(
-        value=pl.col("mean").mean(), spread=pl.col("mean").std(), seeds=pl.len(), n=pl.col("n").sum()
-    )
-    reach = [float(stats.t.ppf((1 + _CONFIDENCE) / 2, max(1, n - 1))) / n**0.5 for n in rows["seeds"]]
-    half = pl.Series(reach, dtype=pl.Float64) * rows["spread"]
-    return rows.with_columns(
-        lo=(pl.col("value") - half).clip(0, 1),
-        hi=(pl.col("value") + half).clip(0, 1),
-        seed=pl.lit(None, dtype=pl.Int32),
-        method=pl.lit("Student t over seeds"),
-    )
+def _series_of(found: list[estimate.Estimate]) -> list[pl.Series]:
+    columns = [_columns_of(one) for one in found]
+    return [
+        pl.Series(
+            name, [column[name] for column in columns], dtype=pl.String if name == "method" else pl.Float64
+        )
+        for name in ("value", "lo", "hi", "method")
+    ]
 
 
 ALL = (

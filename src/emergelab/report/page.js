@@ -14,17 +14,15 @@
     width: 0,
   }));
 
-  const panels = (view) => view.facet.sort.length;
-
   const columnsOf = (width, axis, minimum) => Math.max(1, Math.floor((width - axis + GAP) / (minimum + GAP)));
 
-  function fitFacet(view, width, axis, minimum) {
+  function fitFacet(view, panels, width, axis, minimum) {
     const most = columnsOf(width, axis, minimum);
-    const rows = Math.ceil(panels(view) / most);
-    const columns = Math.ceil(panels(view) / rows);
+    const rows = Math.ceil(panels / most);
+    const columns = Math.ceil(panels / rows);
     const panel = Math.min(WIDEST, Math.floor((width - axis - GAP * (columns - 1)) / columns));
     view.columns = columns;
-    if (panels(view) % columns) view.resolve = { axis: { x: "independent" } };
+    if (panels % columns) view.resolve = { axis: { x: "independent" } };
     else delete view.resolve;
     view.spec.width = panel;
     view.facet.header = { ...view.facet.header, labelLimit: panel + GAP - 6 };
@@ -40,22 +38,22 @@
 
   function fit(spec, width, axis) {
     const fitted = JSON.parse(JSON.stringify(spec));
-    const minimum = Math.max(width < PHONE ? NARROW : MINIMUM, (spec.usermeta || {}).minimum || 0);
+    const minimum = Math.max(width < PHONE ? NARROW : MINIMUM, spec.usermeta.minimum);
     const views = fitted.hconcat || fitted.vconcat || [fitted];
     let share = width;
     if (fitted.hconcat) {
       share = Math.floor((width - 2 * GAP) / views.length);
-      if (columnsOf(share, axis, minimum) < panels(views[0])) {
+      if (columnsOf(share, axis, minimum) < spec.usermeta.panels) {
         fitted.vconcat = views;
         delete fitted.hconcat;
         share = width;
       }
     }
     for (const view of views) {
-      if (view.facet) fitFacet(view, share, axis, minimum);
+      if (view.facet) fitFacet(view, spec.usermeta.panels, share, axis, minimum);
       else view.width = width - axis;
     }
-    fitted.config.legend = { ...fitted.config.legend, columns: Math.max(1, Math.floor((width - axis) / 118)) };
+    fitted.config.legend = { ...fitted.config.legend, columns: Math.max(1, Math.floor((width - axis) / spec.usermeta.legend)) };
     return fitted;
   }
 

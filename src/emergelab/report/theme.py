@@ -142,7 +142,14 @@ def config() -> dict[str, Any]:
             "labelLineHeight": 15,
             "labelPadding": 6,
         },
-        "legend": {**text, **small, "labelFontSize": 12, "labelColor": variable("ink"), "orient": "top"},
+        "legend": {
+            **text,
+            **small,
+            "labelFontSize": 12,
+            "labelColor": variable("ink"),
+            "orient": "top",
+            "labelLimit": 420,
+        },
         "title": {
             "color": variable("ink"),
             "subtitleColor": variable("soft"),

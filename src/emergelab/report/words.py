@@ -52,6 +52,11 @@ def duration(seconds: int | float) -> str:  # noqa: PYI041
     return f"{minutes} min {rest} s" if minutes else f"{seconds:.2g} s"
 
 
+def span(low: str, high: str) -> str:
+    """Return a range; one that has no width as printed is one value."""
+    return low if low == high else f"{low}\N{EN DASH}{high}"
+
+
 def listing(parts: Sequence[str]) -> str:
     """Join parts as a sentence does: a, b and c."""
     if len(parts) < 2:  # noqa: PLR2004  two make a pair

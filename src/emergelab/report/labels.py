@@ -1,0 +1,109 @@
+"""Names of what is compared: series (sizes of models, other predictors) and panels (task, form, split)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from emergelab.report import words
+
+PANEL = ("task", "form", "split")
+KEYS = ("predictor", "layers", "width", "params", "corpus")
+SPLIT_WORDS = {"seen": "seen", "held_out": "held out", "outside": "outside the grammar"}
+_FORM_WORDS = {"direct": "silent", "steps": "step printed"}
+_RUN = ("predictor", "layers", "width", "params", "train_tokens")
+_TIMES = "\N{MULTIPLICATION SIGN}"
+
+
+def corpora(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Return `corpus`, the rank of a corpus by size among those that models of one size read equally long.
+
+    An endless stream has more documents the longer it is read, so the count alone tells no corpora apart.
+    """
+    columns = (*_RUN, "unique_documents")
+    cells = pl.concat([table.select(columns) for table in tables]).unique(maintain_order=True)
+    rank = pl.col("unique_documents").rank("dense").over(_RUN)
+    return cells.with_columns(corpus=rank.cast(pl.Int64).fill_null(0))
+
+
+def name_series(cells: pl.DataFrame) -> pl.DataFrame:
+    """Return KEYS with `series` and `series_rank`: sizes from small to large, then what was not trained."""
+    distinct = (
+        cells.group_by(KEYS, maintain_order=True)
+        .agg(pl.col("unique_documents").max(), untrained=pl.col("train_tokens").is_null().all())
+        .sort("untrained", "params", "layers", "width", "corpus", "predictor", maintain_order=True)
+    )
+    varying = _varying(distinct.filter(~pl.col("untrained")))
+    labels = [_series_label(row, varying) for row in distinct.to_dicts()]
+    unique = [
+        label if labels.count(label) == 1 else f"{label}, {words.count(params)} parameters"
+        for label, params in zip(labels, distinct["params"], strict=True)
+    ]
+    named = distinct.select(KEYS).with_columns(series=pl.Series(unique, dtype=pl.String))
+    return named.with_row_index("series_rank")
+
+
+def name_panels(rows: pl.DataFrame, tasks: Sequence[str]) -> pl.DataFrame:
+    """Return PANEL with `panel` and `panel_rank`: tasks in the order given, others as they come.
+
+    A label has the task in its first line and what tells its panels apart in its second.
+    """
+    order = (
+        rows.select(PANEL)
+        .unique(maintain_order=True)
+        .with_columns(
+            by_task=pl.col("task").replace_strict(list(tasks), list(range(len(tasks))), default=len(tasks)),
+            by_form=pl.col("form").replace_strict({"direct": 0, "steps": 1}, default=2),
+            by_split=pl.col("split").replace_strict({"seen": 0, "held_out": 1, "outside": 2}, default=3),
+            seen_at=pl.int_range(pl.len()).min().over("task"),
+            forms=pl.col("form").n_unique().over("task"),
+            splits=pl.col("split").n_unique().over("task"),
+        )
+        .sort("by_task", "seen_at", "by_form", "by_split")
+    )
+    labels = [_panel_label(row) for row in order.to_dicts()]
+    named = order.select(PANEL).with_columns(panel=pl.Series(labels, dtype=pl.String))
+    return named.with_row_index("panel_rank")
+
+
+def panel_words(panel: str) -> str:
+    """Return a panel's label in one line: 'pair (silent, held out)'."""
+    task, _, detail = panel.partition("\n")
+    return f"{task} ({detail})" if detail else task
+
+
+def _panel_label(row: dict[str, object]) -> str:
+    task, form, split = (str(row[name]) for name in PANEL)
+    parts: list[str] = []
+    if row["forms"] != 1 or form != "direct":
+        parts.append(_FORM_WORDS.get(form, form))
+    if row["splits"] != 1 or split != "seen":
+        parts.append(SPLIT_WORDS.get(split, split))
+    return "\n".join([task, ", ".join(parts)]).strip("\n")
+
+
+def _varying(trained: pl.DataFrame) -> set[str]:
+    return {name for name in KEYS if trained[name].n_unique() > 1}
+
+
+def _series_label(row: dict[str, object], varying: set[str]) -> str:
+    if row["untrained"]:
+        return str(row["predictor"])
+    label = _size_label(row, varying)
+    if "corpus" in varying:
+        documents = row["unique_documents"]
+        label += (
+            ", unknown corpus" if documents is None else f", {words.count(int(str(documents)))} documents"
+        )
+    return f"{row['predictor']}, {label}" if "predictor" in varying else label
+
+
+def _size_label(row: dict[str, object], varying: set[str]) -> str:
+    layers, width, params = row["layers"], row["width"], row["params"]
+    if layers is None:
+        return str(row["predictor"]) if params is None else f"{words.count(int(str(params)))} parameters"
+    depth = words.plural(int(str(layers)), "layer")
+    if width is not None and ("width" in varying or "layers" not in varying):
+        return f"{depth} {_TIMES} {width}"
+    return depth
