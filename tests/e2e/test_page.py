@@ -113,7 +113,8 @@ def test_a_hover_tells_the_numbers_of_a_point(page: chromium.Page, report: Path)
     page.open(report)
     page.value("document.querySelector('#emergence-over-size').scrollIntoView({behavior: 'instant'})")
     place = page.value(
-        "(() => { const b = document.querySelector('#emergence-over-size .role-mark.mark-symbol path').getBoundingClientRect();"
+        "(() => { const point = document.querySelector('#emergence-over-size .role-mark.mark-symbol path');"
+        " const b = point.getBoundingClientRect();"
         " return [b.x + b.width / 2, b.y + b.height / 2]; })()"
     )
     for x in (place[0] - 3, place[0]):
