@@ -51,11 +51,11 @@ def curves_from_scores(scores: pl.DataFrame, items: pl.DataFrame) -> pl.DataFram
 
 
 def _summary(items: pl.DataFrame) -> pl.DataFrame:
-    sums = items.filter(pl.col("step") == 0).group_by(GROUP).agg(*_sums())
+    sums = items.filter(pl.col("step") == 0).group_by(GROUP, maintain_order=True).agg(*_sums())
     if not sums.filter(pl.col("prompts") < pl.col("answers")).is_empty():
         raise ValueError("A prompt must be scored once in every group. Got two sets of prompts of one name.")
-    steps = credits_of(items, (*GROUP, "prompt")).group_by(GROUP).agg(*_step_sums())
-    return sums.join(steps, on=GROUP, how="left", validate="1:1")
+    steps = credits_of(items, (*GROUP, "prompt")).group_by(GROUP, maintain_order=True).agg(*_step_sums())
+    return sums.join(steps, on=GROUP, how="left", maintain_order="left", validate="1:1")
 
 
 def _sums() -> list[pl.Expr]:

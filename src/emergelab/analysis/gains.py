@@ -39,28 +39,30 @@ def _gains(items: pl.DataFrame) -> pl.DataFrame:
     names = [*(name for name in _PROMPTS if name != "argument"), "prompt"]
     direct = verdicts.filter(pl.col("form") == "direct")
     steps = verdicts.filter(pl.col("form") == "steps")
-    pairs = direct.join(steps, on=names, how="inner", suffix="_steps", validate="1:1")
+    pairs = direct.join(steps, on=names, how="inner", maintain_order="left", suffix="_steps", validate="1:1")
     if not pairs.filter(pl.col("argument") != pl.col("argument_steps")).is_empty():
         raise ValueError("The prompts of the direct and of the steps form must share their arguments.")
     final, whole = _gain(pairs, "final"), _gain(pairs, "whole")
     whole = whole.select(*_PROMPTS, *(pl.col(name).alias(f"whole_{name}") for name in _VALUES))
     method = pl.lit(estimate.PAIRED_SHARES).alias("gain_method")
-    return final.join(whole, on=_PROMPTS, how="left", validate="1:1").with_columns(method)
+    return final.join(whole, on=_PROMPTS, how="left", maintain_order="left", validate="1:1").with_columns(
+        method
+    )
 
 
 def _verdicts(items: pl.DataFrame) -> pl.DataFrame:
     """Return one row for each answer with a verdict on the whole and on its last step."""
     keys = [*_PROMPTS, "form", "prompt"]
     whole = items.filter(pl.col("step") == 0).select(*keys, whole="correct")
-    steps = items.filter(pl.col("step") > 0).group_by(keys)
+    steps = items.filter(pl.col("step") > 0).group_by(keys, maintain_order=True)
     last = steps.agg(final=pl.col("correct").get(pl.col("step").arg_max()))
-    both = whole.join(last, on=keys, how="inner", validate="1:1")
+    both = whole.join(last, on=keys, how="inner", maintain_order="left", validate="1:1")
     return both.filter(pl.col("whole").is_not_null() & pl.col("final").is_not_null())
 
 
 def _gain(pairs: pl.DataFrame, verdict: str) -> pl.DataFrame:
     silent, printed = pl.col(verdict), pl.col(f"{verdict}_steps")
-    sums = pairs.group_by(_PROMPTS).agg(
+    sums = pairs.group_by(_PROMPTS, maintain_order=True).agg(
         direct=silent.mean(),
         steps=printed.mean(),
         gained=(printed & ~silent).sum(),

@@ -32,7 +32,7 @@ def credits_of(items: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
 
     `names` are the columns that tell the answers apart.
     """
-    steps = items.filter(pl.col("step") > 0).group_by(names)
+    steps = items.filter(pl.col("step") > 0).group_by(names, maintain_order=True)
     return steps.agg(credit=pl.col("correct").cast(pl.Float64).mean(), printed=pl.col("correct").count())
 
 

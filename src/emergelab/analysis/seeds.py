@@ -44,13 +44,17 @@ def pooled_scores(scores: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
 def _pooled(runs: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
     """Pool the runs of one scale."""
     ours = items.filter(pl.col("cell").is_in(runs["cell"].implode()))
-    named = with_shots(ours).join(runs.select("cell", "seed"), on="cell", how="inner", validate="m:1")
+    named = with_shots(ours).join(
+        runs.select("cell", "seed"), on="cell", how="inner", maintain_order="left", validate="m:1"
+    )
     # Numbers in place of a dozen names: what follows groups by them again and again.
-    pooled = named.select(NAMES).unique().with_row_index("group")
-    answers = named.join(pooled, on=NAMES, how="inner", validate="m:1").drop(NAMES)
+    pooled = named.select(NAMES).unique(maintain_order=True).with_row_index("group")
+    answers = named.join(pooled, on=NAMES, how="inner", maintain_order="left", validate="m:1").drop(NAMES)
     for part in (_description(answers, runs), *_measures(answers)):
-        pooled = pooled.join(part, on="group", how="left", validate="1:1")
-    pooled = pooled.filter(pl.col("seeds") >= FEWEST_SEEDS).join(runs.select(SCALE).unique(), how="cross")
+        pooled = pooled.join(part, on="group", how="left", maintain_order="left", validate="1:1")
+    pooled = pooled.filter(pl.col("seeds") >= FEWEST_SEEDS).join(
+        runs.select(SCALE).unique(maintain_order=True), how="cross"
+    )
     seedless = pl.lit(None, dtype=pl.Int32).alias("seed")
     return conform(pooled.with_columns(seedless, *_limits(pooled), *_methods()), CURVES)
 
@@ -58,7 +62,9 @@ def _pooled(runs: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
 def _repeated_runs(scores: pl.DataFrame) -> list[pl.DataFrame]:
     """Return, scale by scale, the cells that differ from at least four others in their seed alone."""
     runs = (
-        scores.select("cell", *SCALE, "flops", "seed", "loss").unique().filter(pl.col("seed").is_not_null())
+        scores.select("cell", *SCALE, "flops", "seed", "loss")
+        .unique(maintain_order=True)
+        .filter(pl.col("seed").is_not_null())
     )
     twice = runs.filter(pl.struct(*SCALE, "seed").is_duplicated())["cell"].sort().to_list()
     if twice:
@@ -69,9 +75,11 @@ def _repeated_runs(scores: pl.DataFrame) -> list[pl.DataFrame]:
 
 def _description(answers: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:
     chance = pl.col("chance").cast(pl.Float64).mean()
-    by_seed = answers.filter(pl.col("step") == 0).group_by("group", "seed").agg(chance)
-    described = by_seed.join(runs.select("seed", "flops", "loss"), on="seed", how="left", validate="m:1")
-    return described.group_by("group").agg(pl.col("chance", "flops", "loss").mean())
+    by_seed = answers.filter(pl.col("step") == 0).group_by("group", "seed", maintain_order=True).agg(chance)
+    described = by_seed.join(
+        runs.select("seed", "flops", "loss"), on="seed", how="left", maintain_order="left", validate="m:1"
+    )
+    return described.group_by("group", maintain_order=True).agg(pl.col("chance", "flops", "loss").mean())
 
 
 def _measures(answers: pl.DataFrame) -> list[pl.DataFrame]:
@@ -80,7 +88,7 @@ def _measures(answers: pl.DataFrame) -> list[pl.DataFrame]:
     correct = _crossed(whole.with_columns(value=pl.col("correct").cast(pl.Float64)))
     nats = _crossed(whole.with_columns(value=pl.col("nats").cast(pl.Float64)))
     step = _crossed(steps.rename({"credit": "value"}))
-    printed = steps.group_by("group").agg(step_n=pl.col("printed").sum())
+    printed = steps.group_by("group", maintain_order=True).agg(step_n=pl.col("printed").sum())
     return [
         correct.rename({"value": "accuracy"}),
         nats.select("group", nats="value", nats_variance="variance", nats_seeds="seeds"),
@@ -103,12 +111,16 @@ def _crossed(answers: pl.DataFrame) -> pl.DataFrame:
     add up to if independent; the factor S / (S - 1) makes it unbiased.
     """
     present = answers.filter(pl.col("value").is_not_null()).select("group", "seed", "prompt", "value")
-    by_seed = present.group_by("group", "seed").agg(mean=pl.col("value").mean(), n=pl.len())
-    means = by_seed.group_by("group").agg(
+    by_seed = present.group_by("group", "seed", maintain_order=True).agg(
+        mean=pl.col("value").mean(), n=pl.len()
+    )
+    means = by_seed.group_by("group", maintain_order=True).agg(
         value=pl.col("mean").mean(), n=pl.col("n").sum(), seeds=pl.len(), between=pl.col("mean").var(ddof=1)
     )
-    shared = _shared_by_prompt(present.join(by_seed, on=["group", "seed"], how="inner", validate="m:1"))
-    frame = means.join(shared, on="group", how="inner", validate="1:1")
+    shared = _shared_by_prompt(
+        present.join(by_seed, on=["group", "seed"], how="inner", maintain_order="left", validate="m:1")
+    )
+    frame = means.join(shared, on="group", how="inner", maintain_order="left", validate="1:1")
     seeds, prompts = pl.col("seeds"), pl.col("prompts")
     common = pl.col("excess").clip(0.0) / seeds**2 * (prompts / (prompts - 1)) * (seeds / (seeds - 1))
     return frame.with_columns(variance=pl.col("between") / seeds + common).drop("between", "excess")
@@ -118,11 +130,11 @@ def _shared_by_prompt(present: pl.DataFrame) -> pl.DataFrame:
     deviation = (pl.col("value") - pl.col("mean")) / pl.col("n")
     by_prompt = (
         present.select("group", "prompt", deviation=deviation)
-        .group_by("group", "prompt")
+        .group_by("group", "prompt", maintain_order=True)
         .agg(together=pl.col("deviation").sum() ** 2, alone=(pl.col("deviation") ** 2).sum())
     )
     excess = (pl.col("together") - pl.col("alone")).sum()
-    return by_prompt.group_by("group").agg(prompts=pl.len(), excess=excess)
+    return by_prompt.group_by("group", maintain_order=True).agg(prompts=pl.len(), excess=excess)
 
 
 def _limits(pooled: pl.DataFrame) -> list[pl.Series]:

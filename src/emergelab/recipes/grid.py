@@ -97,7 +97,7 @@ def build_grid(file: SourceFile, study: Study) -> Grid:
         kind="tables",
         function=f"{_STAGES}:make_tables",
         version=1,
-        spec={"inputs": sorted(inputs)},
+        spec={},
         inputs=inputs,
         cost=3.0 + 0.5 * len(inputs),
     )

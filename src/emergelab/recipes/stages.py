@@ -180,6 +180,8 @@ def _loss(
 def make_tables(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> None:
     """Join the cells' items and summarise them: items, scores, curves, gains, and the training losses."""
     del spec
+    # In the order of names: equal inputs make equal bytes, however the study listed them.
+    inputs = dict(sorted(inputs.items()))
     folders = [folder for name, folder in inputs.items() if name.startswith("cell ")]
     records = [json.loads((folder / "cell.json").read_text(encoding="utf-8")) for folder in folders]
     cells = pl.DataFrame([{name: record[name] for name in CELLS} for record in records], schema=CELLS)
@@ -193,7 +195,7 @@ def make_tables(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> 
         "curves": curves_from_scores(scores, items),
         "gains": paired_gain(items),
         "losses": _losses(inputs),
-        "cells": pl.DataFrame(records),
+        "cells": pl.DataFrame(records).sort("layers", "width", "seed", "train_tokens", "cell"),
     }
     for name, table in tables.items():
         table.write_parquet(out / f"{name}.parquet", compression="zstd")
