@@ -26,8 +26,6 @@ help: ## List the targets
 
 demo: $(BIN)/.installed ## Run the study `quickstart` and print where its report is (STUDY=, RUN=)
 	@$(BIN)/emergelab run $(STUDY) --out $(RUN)
-	@report=$$(find "$(abspath $(RUN))" -name '*.html' | sort | head -n 1); \
-	  test -n "$$report" && echo "Report: $$report" || { echo "There is no page below $(RUN)." >&2; exit 1; }
 
 report: $(BIN)/.installed ## Make the report of a run again (RUN=runs/quickstart)
 	@$(BIN)/emergelab report $(RUN)
@@ -49,7 +47,7 @@ contracts: $(BIN)/.installed-dev ## Check which module imports which
 
 tests: $(BIN)/.installed-dev ## Run the tests without the slow ones
 	@echo "Tests"
-	@$(ONE_THREAD) $(BIN)/pytest -n $(WORKERS_OF_TESTS)
+	@$(ONE_THREAD) $(BIN)/pytest -n $(WORKERS_OF_TESTS) --dist loadgroup
 
 slow: $(BIN)/.installed-dev ## Run the tests that take minutes
 	@$(ONE_THREAD) $(BIN)/pytest -m slow

@@ -34,6 +34,9 @@ ASKED = [
 ]
 PATIENCE = 120.0
 
+# One process runs all of these, so that the study is trained once.
+pytestmark = pytest.mark.xdist_group("tiny study")
+
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -36,9 +36,14 @@ def problem(at: Position, found: str, rule: str, remedy: str) -> Problem:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return "Did you mean 'f'?" for a known name close to `name`, else the names that there are."""
+    """Return "Did you mean 'f'?" for a known name close to `name`, else the names that there are.
+
+    With no known names there is nothing to suggest, and the text is empty.
+    """
     names = sorted(set(known))
     close = difflib.get_close_matches(name, names, n=1)
     if close:
         return f"Did you mean '{close[0]}'?"
+    if len(names) == 1:
+        return f"There is only {names[0]}."
     return f"There are {', '.join(names[:12])}{', …' if len(names) > 12 else ''}." if names else ""  # noqa: PLR2004
