@@ -33,7 +33,7 @@ class TrainSpec(Spec):
     batch: int = 64
     milestones: tuple[int, ...]
     matrix_learning_rate: float = 0.02
-    other_learning_rate: float = 4e-3
+    other_learning_rate: float = 2e-3
     warmup_steps: int = 100
     decay_share: float = 0.2
     weight_decay: float = 0.0
