@@ -43,7 +43,7 @@ def _compiled(function: Function, **options: bool) -> Function:
 def _has_cache() -> bool:
     """Point Numba at the cache's folder and return whether it can be written to."""
     try:
-        folder = Path(os.environ.get("NUMBA_CACHE_DIR") or _own_folder())
+        folder = _root() / f"kernels-{_digest()}"
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
@@ -54,9 +54,10 @@ def _has_cache() -> bool:
     return True
 
 
-def _own_folder() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "emergelab" / f"kernels-{_digest()}"
+def _root() -> Path:
+    if chosen := os.environ.get("NUMBA_CACHE_DIR"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emergelab"
 
 
 def _digest() -> str:

@@ -1,8 +1,8 @@
 """Counter-based random numbers: Philox4x64-10 (Salmon et al. 2011), bit for bit that of NumPy.
 
 A generator is a uint64[9] array: words 0 to 3 hold the current block of random bits, word 4 the number of
-32-bit halves already used, word 5 the number of the block, word 6 the index of the example (the second word
-of the counter), words 7 and 8 the key.
+32-bit halves already used, word 5 the number of the block, word 6 the index of the example and word 7 its
+lane (the second and third words of the counter), words 8 and 9 the key.
 """
 
 # Numba infers the types of kernels.
@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 
 from emergelab.kernels.compiling import entry, kernel
 
-STATE_WORDS = 9
+STATE_WORDS = 10
 _HALVES = np.uint64(8)
 
 _MULTIPLIER_0 = np.uint64(0xD2E7470EE14C6C93)
@@ -45,19 +45,20 @@ def _high_product(_: Any, a: Any, b: Any) -> Any:
 
 
 @kernel
-def start(state, key, index):
-    """Point the generator at the first number of example `index` under `key`, uint64[2]."""
+def start(state, key, index, lane):
+    """Point the generator at the first number of a lane of example `index` under `key`, uint64[2]."""
     state[4] = _HALVES
     state[5] = np.uint64(0)
     state[6] = np.uint64(index)
-    state[7] = key[0]
-    state[8] = key[1]
+    state[7] = np.uint64(lane)
+    state[8] = key[0]
+    state[9] = key[1]
 
 
 @kernel
-def _block(c0, c1, k0, k1):
-    """Return the four words of the block with counter (c0, c1, 0, 0) under the key (k0, k1)."""
-    c2, c3 = np.uint64(0), np.uint64(0)
+def _block(c0, c1, c2, k0, k1):
+    """Return the four words of the block with counter (c0, c1, c2, 0) under the key (k0, k1)."""
+    c3 = np.uint64(0)
     for _ in range(10):
         high_0, low_0 = _high_product(_MULTIPLIER_0, c0), _MULTIPLIER_0 * c0  # pyright: ignore[reportCallIssue]
         high_1, low_1 = _high_product(_MULTIPLIER_1, c2), _MULTIPLIER_1 * c2  # pyright: ignore[reportCallIssue]
@@ -72,7 +73,7 @@ def refill(state):
     """Compute the next block of 256 random bits."""
     # NumPy increments the counter before it computes a block: its first block is number 1.
     state[5] += np.uint64(1)
-    state[0], state[1], state[2], state[3] = _block(state[5], state[6], state[7], state[8])
+    state[0], state[1], state[2], state[3] = _block(state[5], state[6], state[7], state[8], state[9])
     state[4] = np.uint64(0)
 
 
@@ -139,10 +140,10 @@ def aliased(state, cut, alias, cut_first, alias_first, count):
 
 
 @entry
-def fill_bits(key, index, out):
-    """Write the first 32-bit numbers of example `index` into `out`, uint32[n]."""
+def fill_bits(key, index, lane, out):
+    """Write the first 32-bit numbers of a lane of example `index` into `out`, uint32[n]."""
     state = np.zeros(STATE_WORDS, np.uint64)
-    start(state, key, index)
+    start(state, key, index, lane)
     for i in range(out.shape[0]):
         out[i] = np.uint32(bits32(state))
 

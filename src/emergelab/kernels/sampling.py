@@ -138,7 +138,9 @@ def sample_documents(
     """
     length = tokens.shape[1]
     labelled = roles.shape[0] > 0
+    # Two lanes of random numbers: what is printed does not depend on how far a long row has been derived.
     state = np.zeros(STATE_WORDS, np.uint64)
+    printing_state = np.zeros(STATE_WORDS, np.uint64)
     # A row's derivation is followed up to `enough` operations if only its beginning can be printed.
     enough = 4 * length + 256
     size = enough * memory
@@ -159,7 +161,8 @@ def sample_documents(
     loops = np.zeros((nesting, 3), np.int64)
     own_tables = tables.copy() if whole[_FRESH_COUNT] > 0 else tables
     for i in range(first, numbers.shape[0]):
-        start(state, key, numbers[i])
+        start(state, key, numbers[i], 0)
+        start(printing_state, key, numbers[i], 1)
         _draw_fresh_functions(whole, weights, own_tables, state)
         tokens[i, 0] = START_TOKEN
         if labelled:
@@ -181,8 +184,8 @@ def sample_documents(
             ):  # fmt: skip
                 return i
             position = _print(
-                whole, weights, own_tables, state, ops, skills, applied, tops, values, objects_drawn, order, loops,
-                tokens, roles, statements, rows, token_skills, i, position,
+                whole, weights, own_tables, printing_state, ops, skills, applied, tops, values, objects_drawn, order,
+                loops, tokens, roles, statements, rows, token_skills, i, position,
             )  # fmt: skip
         lengths[i] = min(position + 1, length)
         for at in range(position, length):
