@@ -7,6 +7,7 @@ oracle tries every answer), and parses a given document (the oracle tries every 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from emergelab.grammar.language import Language
 from emergelab.grammar.syntax import (
     Call,
     Each,
+    GrammarSyntax,
     If,
     Item,
     Law,
@@ -347,21 +349,25 @@ class SlowSampler:
         return table[x]
 
 
-def prints_bare(syntax, rule_name: str, parameter: str, seen: frozenset[tuple[str, str]]) -> bool:
+def prints_bare(
+    syntax: GrammarSyntax, rule_name: str, parameter: str, seen: frozenset[tuple[str, str]]
+) -> bool:
     """Tell whether a rule may print its attribute as it is, itself or through the rules that it calls."""
     if (rule_name, parameter) in seen:
         return False
     seen |= {(rule_name, parameter)}
-    for production in syntax.rule(rule_name).productions:
-        for item in walk(production.items):
-            if isinstance(item, Print) and item.term == Term(parameter):
-                return True
-            call = item.call if isinstance(item, Repeat) else item
-            if isinstance(call, Call):
-                inner = syntax.rule(call.rule).parameters
-                for name, term in zip(inner, call.arguments, strict=True):
-                    if term == Term(parameter) and prints_bare(syntax, call.rule, name, seen):
-                        return True
+    rule = syntax.rule(rule_name)
+    assert rule is not None
+    for item in walk(tuple(item for production in rule.productions for item in production.items)):
+        if isinstance(item, Print) and item.term == Term(parameter):
+            return True
+        call = item.call if isinstance(item, Repeat) else item
+        if isinstance(call, Call):
+            called = syntax.rule(call.rule)
+            assert called is not None
+            for name, term in zip(called.parameters, call.arguments, strict=True):
+                if term == Term(parameter) and prints_bare(syntax, call.rule, name, seen):
+                    return True
     return False
 
 
@@ -517,10 +523,8 @@ def readings(
     tried = 0
     while answers is not None:
         trail = _Trail(answers)
-        try:
+        with contextlib.suppress(Misfit):
             yield _Reader(language, trail.choose, text, length, law).document(labelled=True)
-        except Misfit:
-            pass
         answers = trail.next()
         tried += 1
         if tried > most:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import stats
-from slow_sampler import enumerate_documents, readings
-from small_languages import SMALL, small_language
 
 from emergelab.corpus.documents import ROLES, Corpus, Documents, skills_of
 from emergelab.grammar.language import Language
 from emergelab.rng import stream
+from slow_sampler import enumerate_documents, readings
+from small_languages import SMALL, small_language
 
 LENGTH = 9
 DOCUMENTS = 20_000

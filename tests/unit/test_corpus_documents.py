@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from slow_sampler import readings
-from small_languages import SMALL, language_of, small_language
-from strategies import valid_grammars
 
 from emergelab.corpus.documents import ROLES, Corpus, Documents, skills_of
 from emergelab.errors import GrammarError, StudyError
 from emergelab.grammar.holdout import draw_language
 from emergelab.grammar.language import END_TOKEN, START_TOKEN, Language
+from emergelab.grammar.syntax import GrammarSyntax
 from emergelab.rng import stream
+from slow_sampler import readings
+from small_languages import SMALL, language_of, small_language
+from strategies import valid_grammars
 
 # beartype, which checks signatures here, looks at random items of lists.
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
@@ -170,7 +171,8 @@ def test_many_ways_to_draw_need_no_table() -> None:
 def test_tokens_that_need_many_functions_tell_three_and_more() -> None:
     language = language_of(
         """world { objects 4 family f 6 permutations }
-        rule Document = some x ~ objects { let a ~ f, b ~ f, c ~ f, d ~ f, e ~ f { x e(d(c(b(a(x))))) d(c(b(a(x)))) } }"""
+        rule Document = some x ~ objects {
+          let a ~ f, b ~ f, c ~ f, d ~ f, e ~ f { x e(d(c(b(a(x))))) d(c(b(a(x)))) } }"""
     )
     documents = corpus_of(language, 5).sample(MANY)
     long, short = (skills_of(int(packed)) for packed in documents.skills[0, 2:4])
@@ -218,7 +220,7 @@ def test_mean_targets_counts_predicted_tokens() -> None:
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(valid_grammars(max_objects=4, with_tasks=False), st.integers(0, 3))
-def test_any_grammar_can_be_sampled_and_read_again(syntax, key: int) -> None:
+def test_any_grammar_can_be_sampled_and_read_again(syntax: GrammarSyntax, key: int) -> None:
     language = draw_language(syntax, stream(key, "world"))
     documents = corpus_of(language, 7).sample(MANY[:2])
     names = language.vocabulary.texts

@@ -9,17 +9,19 @@ from functools import cache
 import numpy as np
 import pytest
 from scipy import stats
-from slow_sampler import enumerate_documents
-from small_languages import language_of
 
 from emergelab.corpus.documents import Corpus
 from emergelab.errors import GrammarError
+from emergelab.grammar import sites
 from emergelab.grammar.holdout import prove_no_overlap
 from emergelab.grammar.language import Language
-from emergelab.grammar import sites
-from emergelab.grammar.sites import draw_probabilities, explore, function_choices, printed_tables
-from emergelab.grammar.syntax import Call, Let, Print, Some, Term
+from emergelab.grammar.sites import Site, draw_probabilities, explore, function_choices, printed_tables
+from emergelab.grammar.syntax import Call, Item, Let, Print, Some, Term
 from emergelab.rng import stream
+from slow_sampler import enumerate_documents
+from small_languages import language_of
+
+Tables = dict[str, tuple[int, ...]]
 
 HEAD = "world {{ objects {objects} family f {count} {kind} power {power} family g 3 permutations }}\n"
 RULES = """
@@ -41,9 +43,9 @@ HOLDS = [
 
 
 def language(
-    hold: str, key: int, *, objects: int = 3, count: int = 3, kind: str = "permutations", power: float = 0.0
+    hold: str, key: int, *, objects: int = 3, kind: str = "permutations", power: float = 0.0
 ) -> Language:
-    head = HEAD.format(objects=objects, count=count, kind=kind, power=power)
+    head = HEAD.format(objects=objects, count=3, kind=kind, power=power)
     return language_of(head + hold + RULES.format(), key)
 
 
@@ -81,7 +83,9 @@ def as_bytes(table: tuple[int, ...]) -> bytes:
     return np.array(table, dtype=np.uint16).tobytes()
 
 
-def printed_by(world: Language, items, tables, functions) -> list[list[bytes]]:
+def printed_by(
+    world: Language, items: tuple[Item, ...], tables: Tables, functions: dict[str, int]
+) -> list[list[bytes]]:
     """Return what each derivation of the items prints, whatever the law."""
     results: list[list[bytes]] = [[]]
     for item in items:
@@ -118,7 +122,7 @@ def printed_by(world: Language, items, tables, functions) -> list[list[bytes]]:
     return results
 
 
-def value(world: Language, term: Term, tables, functions) -> tuple[int, ...]:
+def value(world: Language, term: Term, tables: Tables, functions: dict[str, int]) -> tuple[int, ...]:
     table = tables[term.variable]
     for name in term.functions:
         table = compose(world, table, functions[name])
@@ -173,7 +177,7 @@ def test_draws_are_conditioned_inside_each_production() -> None:
                     weights = np.array(
                         [np.prod([weight(world, function) for function in row]) for row in choices]
                     )
-                    kept = [not bad(world, site, written.items, row, law) for row in choices]
+                    kept = [law == "full" or not bad(world, site, written.items, row) for row in choices]
                     expected = np.where(kept, weights, 0) / weights[kept].sum()
                     np.testing.assert_allclose(draw_probabilities(world, production), expected, atol=1e-12)
 
@@ -185,10 +189,8 @@ def weight(world: Language, function: int) -> float:
     raise KeyError(function)
 
 
-def bad(world: Language, site, items, functions, law: str) -> bool:
+def bad(world: Language, site: Site, items: tuple[Item, ...], functions: np.ndarray) -> bool:
     """Tell whether this draw lets a held-out table be printed before another draw is made."""
-    if law == "full":
-        return False
     names = world.syntax.rule(site.rule).parameters
     tables = {
         name: tuple(int(x) for x in np.frombuffer(table, np.uint16))
@@ -197,7 +199,9 @@ def bad(world: Language, site, items, functions, law: str) -> bool:
     return any(table in world.held_out for table in at_once(world, items, tables, {}, list(functions)))
 
 
-def at_once(world: Language, items, tables, names, left) -> list[bytes]:
+def at_once(
+    world: Language, items: tuple[Item, ...], tables: Tables, names: dict[str, int], left: list[int]
+) -> list[bytes]:
     """Return the tables that the items print with these draws, and those that calls hand on to be printed."""
     found = []
     for item in items:
@@ -275,15 +279,23 @@ def test_what_is_held_out_is_the_declared_share_of_what_is_no_shorter_compositio
             assert len(world.held_out) == round(shares[families] * len(allowed[families]))
 
 
+def first_refusal(text: str) -> str:
+    """Return the message for the first of several worlds that cannot satisfy the hold-out."""
+    for key in range(20):
+        try:
+            explore(language_of(text, key), "train")
+        except GrammarError as error:
+            return str(error)
+    raise AssertionError("no world was refused")
+
+
 def test_a_hold_out_with_nothing_to_take_is_refused() -> None:
-    # On two objects all compositions of permutations are shorter ones, too, as soon as both occur.
+    # On two objects there are two permutations; where a family has both, its compositions are shorter ones.
     text = (
         "world { objects 2 family f 4 permutations }\nhold out 0.5 of f * f\n"
         "rule Document = some x ~ objects { let a ~ f, b ~ f { b(a(x)) } }"
     )
-    with pytest.raises(GrammarError, match="holds out nothing"):
-        for key in range(10):
-            language_of(text, key)
+    assert "holds out nothing" in first_refusal(text)
 
 
 def test_a_production_that_is_left_nothing_is_refused() -> None:
@@ -291,9 +303,7 @@ def test_a_production_that_is_left_nothing_is_refused() -> None:
         "world { objects 5 family f 2 permutations }\nhold out 0.7 of f * f\n"
         "rule Document = some x ~ objects { let a ~ f { More(a(x)) } }\nrule More(y) = let b ~ f { b(y) }"
     )
-    with pytest.raises(GrammarError, match="no functions to draw"):
-        for key in range(20):
-            explore(language_of(text, key), "train")
+    assert "leaves a production of rule More (line 4) no functions to draw" in first_refusal(text)
 
 
 def test_the_function_tables_do_not_depend_on_the_hold_out() -> None:

@@ -1,5 +1,7 @@
 """Random numbers against NumPy's Philox, exact tables, and uniformity."""
 
+# ruff: noqa: ANN001 - Numba infers types
+
 from __future__ import annotations
 
 import numpy as np
