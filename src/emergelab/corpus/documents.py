@@ -115,7 +115,13 @@ class Corpus:
         places = np.arange(step * batch, (step + 1) * batch, dtype=np.int64)
         if self.documents is None:
             return places
-        return np.array([self._in_epoch(int(place), self.documents) for place in places], dtype=np.int64)
+        epochs, within = np.divmod(places, self.documents)
+        keys = {epoch: self._order.child(epoch).key_array() for epoch in np.unique(epochs).tolist()}
+        numbers = [
+            permuted(place, self.documents, keys[epoch])
+            for epoch, place in zip(epochs.tolist(), within.tolist(), strict=True)
+        ]
+        return np.array(numbers, dtype=np.int64)
 
     def batch(
         self, step: int, batch: int
@@ -127,10 +133,6 @@ class Corpus:
         """Return the mean number of predicted tokens in a document, over its first `sample` documents."""
         _, lengths = self.tokens(np.arange(min(sample, self.documents or sample), dtype=np.int64))
         return float(np.mean(lengths - 1))
-
-    def _in_epoch(self, place: int, documents: int) -> int:
-        epoch, within = divmod(place, documents)
-        return int(permuted(within, documents, self._order.child(epoch).key_array()))
 
     def _run(
         self,
