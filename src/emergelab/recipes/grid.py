@@ -23,7 +23,7 @@ from emergelab.pipeline.step import Step
 from emergelab.recipes.study_spec import Study
 from emergelab.rng import stream
 from emergelab.spec import Json
-from emergelab.train.spec import TrainSpec
+from emergelab.train.spec import TrainSettings, TrainSpec
 
 _STAGES = "emergelab.recipes.stages"
 # For the order of execution and the time left only: measured on one core of a 2.6 GHz EPYC.
@@ -181,7 +181,7 @@ def _model_spec(study: Study, vocabulary: int, width: int, layers: int) -> Model
 
 
 def _train_spec(study: Study) -> TrainSpec:
-    settings = study.train.model_dump(exclude={"tokens", "seeds", "documents"})
+    settings = study.train.model_dump(include=set(TrainSettings.model_fields))
     return TrainSpec(milestones=study.train.tokens, **settings)
 
 

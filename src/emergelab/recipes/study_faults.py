@@ -47,7 +47,9 @@ _RULES = {
     "model_type": "It is a table of entries",
     "greater_than": "It must be above {gt:g}",
     "greater_than_equal": "It must be at least {ge:g}",
+    "less_than": "It must be below {lt:g}",
     "less_than_equal": "It must be at most {le:,}",
+    "tuple_type": "It is a list of values",
     "literal_error": "It must be {expected}",
 }
 _MOST_SHOWN = 80

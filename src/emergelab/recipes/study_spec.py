@@ -11,18 +11,14 @@ from typing import Annotated, Literal, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from emergelab.spec import Spec
+from emergelab.spec import Spec, Whole
+from emergelab.train.spec import TrainSettings
 
 MOST_CELLS = 10_000  # each is a step of its own, with a folder on the disk
 _MOST_CONTEXT = 32_000  # labels number a document's statements and rows in 16 bits
 _MOST_KEY = 2**53
 
 Item = TypeVar("Item")
-
-
-def _whole(value: object) -> object:
-    """Read 1.5e6 as the whole number that it is."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _several(value: object) -> object:
@@ -43,25 +39,19 @@ def _rising(values: tuple[int, ...]) -> tuple[int, ...]:
     return values
 
 
-def _whole_number(least: int, most: int) -> tuple[BeforeValidator, object]:
-    return BeforeValidator(_whole), Field(ge=least, le=most)
-
-
 Several: TypeAlias = Annotated[
     tuple[Item, ...], BeforeValidator(_several), Field(min_length=1), AfterValidator(_different)
 ]
-Width: TypeAlias = Annotated[int, *_whole_number(1, 65_536)]
-Layers: TypeAlias = Annotated[int, *_whole_number(1, 1_000)]
-Heads: TypeAlias = Annotated[int, *_whole_number(1, 1_000)]
-Context: TypeAlias = Annotated[int, *_whole_number(1, _MOST_CONTEXT)]
-Tokens: TypeAlias = Annotated[int, *_whole_number(1, 10**15)]
-DocumentCount: TypeAlias = Annotated[int, *_whole_number(1, 10**12)]
-Seeds: TypeAlias = Annotated[int, *_whole_number(1, MOST_CELLS)]
-Batch: TypeAlias = Annotated[int, *_whole_number(1, 65_536)]
-Steps: TypeAlias = Annotated[int, *_whole_number(0, 10**9)]
-Shots: TypeAlias = Annotated[int, *_whole_number(1, _MOST_CONTEXT)]
-Sample: TypeAlias = Annotated[int, *_whole_number(1, 1_000_000)]
-Key: TypeAlias = Annotated[int, *_whole_number(0, _MOST_KEY - 1)]
+Width: TypeAlias = Annotated[Whole, Field(ge=1, le=65_536)]
+Layers: TypeAlias = Annotated[Whole, Field(ge=1, le=1_000)]
+Heads: TypeAlias = Annotated[Whole, Field(ge=1, le=1_000)]
+Context: TypeAlias = Annotated[Whole, Field(ge=1, le=_MOST_CONTEXT)]
+Tokens: TypeAlias = Annotated[Whole, Field(ge=1, le=10**15)]
+DocumentCount: TypeAlias = Annotated[Whole, Field(ge=1, le=10**12)]
+Seeds: TypeAlias = Annotated[Whole, Field(ge=1, le=MOST_CELLS)]
+Shots: TypeAlias = Annotated[Whole, Field(ge=1, le=_MOST_CONTEXT)]
+Sample: TypeAlias = Annotated[Whole, Field(ge=1, le=1_000_000)]
+Key: TypeAlias = Annotated[Whole, Field(ge=0, le=_MOST_KEY - 1)]
 
 
 class ModelAxes(Spec):
@@ -74,7 +64,7 @@ class ModelAxes(Spec):
     hidden: Width | None = None
 
 
-class TrainAxes(Spec):
+class TrainAxes(TrainSettings):
     """How the models are trained. `tokens` are the counts at which a run is read, the last one decayed.
 
     `documents` gives the sizes of finite corpora; without it every document is new. `seeds` is the number of
@@ -84,14 +74,6 @@ class TrainAxes(Spec):
     tokens: Annotated[Several[Tokens], AfterValidator(_rising)]
     seeds: Seeds = 1
     documents: Several[DocumentCount] | None = None
-    batch: Batch = 64
-    matrix_learning_rate: float = Field(default=0.02, gt=0)
-    other_learning_rate: float = Field(default=2e-3, gt=0)
-    warmup_steps: Steps = 100
-    decay_share: float = Field(default=0.2, gt=0, le=1)
-    weight_decay: float = Field(default=0.0, ge=0)
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    compile: Literal["auto", "yes", "no"] = "auto"
 
 
 class Evaluation(Spec):

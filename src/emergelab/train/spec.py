@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from emergelab.spec import Spec
+from emergelab.spec import Spec, Whole
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Compile = Literal["auto", "yes", "no"]
 
 
-class TrainSpec(Spec):
-    """How one model is trained, and at which token counts it is read.
+def _as_tuple(value: object) -> object:
+    """Read a list as it stands in JSON and TOML."""
+    return tuple(value) if isinstance(value, list) else value  # pyright: ignore[reportUnknownVariableType]
+
+
+Beta: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
+
+
+class TrainSettings(Spec):
+    """How models are trained, whatever their sizes and however long.
 
     The learning rates rise for `warmup_steps`, stay, and fall linearly to zero over the last `decay_share` of
-    the run (warm-up, stable, decay: Hu et al. 2024, arXiv 2404.06395). The last of `milestones`, in counted
-    target tokens, is the decayed end; the earlier ones are read from the stable trunk and so belong to one
-    and the same run.
+    the run (warm-up, stable, decay: Hu et al. 2024, arXiv 2404.06395).
 
     Matrices inside blocks take Muon with `matrix_learning_rate`, `momentum` and `weight_decay`; embedding,
     norm gains and head take AdamW's rule with `other_learning_rate`, `betas` and no decay. See `optimiser`
@@ -30,33 +36,29 @@ class TrainSpec(Spec):
     on a GPU and not on a CPU, see `loop`.
     """
 
-    batch: int = 64
-    milestones: tuple[int, ...]
-    matrix_learning_rate: float = 0.02
-    other_learning_rate: float = 2e-3
-    warmup_steps: int = 100
-    decay_share: float = 0.2
-    weight_decay: float = 0.0
-    momentum: float = 0.95
-    betas: tuple[float, float] = (0.9, 0.95)
+    batch: Whole = Field(default=64, ge=1, le=65_536)
+    matrix_learning_rate: float = Field(default=0.02, gt=0)
+    other_learning_rate: float = Field(default=2e-3, gt=0)
+    warmup_steps: Whole = Field(default=100, ge=0, le=10**9)
+    decay_share: float = Field(default=0.2, gt=0, le=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    momentum: Beta = 0.95
+    betas: Annotated[tuple[Beta, Beta], BeforeValidator(_as_tuple)] = (0.9, 0.95)
     precision: Precision = "auto"
     compile: Compile = "auto"
 
+
+class TrainSpec(TrainSettings):
+    """How one model is trained, and at which token counts it is read.
+
+    The last of `milestones`, in counted target tokens, is the decayed end; the earlier ones are read from the
+    stable trunk and so belong to one and the same run.
+    """
+
+    milestones: Annotated[tuple[int, ...], BeforeValidator(_as_tuple)]
+
     @model_validator(mode="after")
     def _check(self) -> TrainSpec:
-        _require(self.batch >= 1, f"batch = {self.batch}", "A batch has at least one document", "64")
-        _require(
-            self.warmup_steps >= 0, f"warmup_steps = {self.warmup_steps}", "It cannot be negative", "100"
-        )
-        for name in ("matrix_learning_rate", "other_learning_rate"):
-            value = getattr(self, name)
-            _require(value > 0, f"{name} = {value}", "A learning rate must be above 0", "0.02 or 0.002")
-        _require(
-            0 < self.decay_share <= 1, f"decay_share = {self.decay_share}", "It must be in (0, 1]", "0.2"
-        )
-        _require(self.weight_decay >= 0, f"weight_decay = {self.weight_decay}", "It cannot be negative", "0")
-        for value in (self.momentum, *self.betas):
-            _require(0 <= value < 1, f"momentum or beta {value}", "It must be in [0, 1)", "0.95")
         self._check_milestones()
         return self
 
@@ -65,7 +67,7 @@ class TrainSpec(Spec):
         _require(len(marks) > 0, "no milestones", "A run is read at one token count at least", "1000000")
         rising = all(a < b for a, b in zip((0, *marks), marks, strict=False))
         _require(rising, f"milestones = {list(marks)}", "They are token counts above 0 that rise", "1e6, 2e6")
-        trunk = int(marks[-1] * (1 - self.decay_share))
+        trunk = math.floor(round(marks[-1] * (1 - self.decay_share), 6))
         late = [mark for mark in marks[:-1] if mark > trunk]
         _require(
             not late,
