@@ -45,6 +45,8 @@ SMALL = {
         rule Document = each x ~ objects power 1, stop 0.5 {{ let a ~ f {{ x a(x) }} ";" }}""",
     "weighted distinct": f"""{_F3}
         rule Document = each x ~ objects distinct power 2, stop 0.3 {{ let a ~ f {{ x a(x) }} }}""",
+    "steep": f"""{_F}
+        rule Document = each x ~ objects distinct power 8, uniform 3 9 {{ x let a ~ f {{ a(x) }} }}""",
     "weighted families": """world { objects 3 family f 3 permutations power 1 family g 2 maps power 2 }
         rule Document = some x ~ objects { let a ~ f, b ~ g { x a(x) b(a(x)) } }""",
     "some": f"""{_F}
