@@ -98,6 +98,17 @@ def test_a_rejected_number_is_drawn_again() -> None:
     np.testing.assert_array_equal(numbers, kept[:1000])
 
 
+@pytest.mark.parametrize("bound", [12, 40_000, 65_535])
+def test_many_whole_numbers_reject_what_would_bend_them(bound: int) -> None:
+    # Of 2^16 values 2^16 mod n are rejected: 25,536 for the bound 40,000. 16 bits make a number, low ones first.
+    numbers, bits = np.zeros(1000, dtype=np.int32), np.zeros(4000, dtype=np.uint32)
+    draw_many_below(KEY, 2, bound, numbers)
+    kernels.fill_bits(KEY, 2, 0, bits)
+    products = [int(half) * bound for half in bits.view(np.uint16)]
+    kept = [product >> 16 for product in products if product & 0xFFFF >= (1 << 16) % bound]
+    np.testing.assert_array_equal(numbers, kept[:1000])
+
+
 def test_units_are_uniform_above_0_and_up_to_1() -> None:
     out = np.zeros(100_000)
     draw_units(KEY, 9, out)
