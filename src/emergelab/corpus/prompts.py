@@ -59,6 +59,7 @@ def _members(language: Language, task: Task, split: str) -> Bool[np.ndarray, " i
     """
     if split == "held_out":
         members = task.held_out
+        _require_hidden(language, task)
     else:
         shown = [_shown(language, form) for form in task.forms.values()]
         members = np.logical_and.reduce([~task.held_out, *shown])
@@ -69,6 +70,16 @@ def _members(language: Language, task: Task, split: str) -> Bool[np.ndarray, " i
             "none of its compositions, or all. Change the hold-out, or leave the split out."
         )
     return members
+
+
+def _require_hidden(language: Language, task: Task) -> None:
+    """Refuse a task whose held-out rows training prints after all, as `c(x) b(x)` may for a drawn world."""
+    shown = sum(int((task.held_out & _shown(language, form)).sum()) for form in task.forms.values())
+    if shown:
+        raise UserError(
+            f"Task {task.name} holds out {shown} rows that training prints from other terms of one object. "
+            "Print arguments as plain variables, use more objects, or leave the split out."
+        )
 
 
 def _shown(language: Language, form: TaskForm) -> Bool[np.ndarray, " instances"]:

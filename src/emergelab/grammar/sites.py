@@ -1,9 +1,13 @@
 """Sites: the rules of a language as its training corpus uses them, with what is held out taken away.
 
-Without hold-outs a site is a rule. With hold-outs it is a rule together with the function tables of its
-attributes, since which functions a `let` may draw depends on what they are applied to. In every production
+Without hold-outs a site is a rule. With hold-outs it is a rule together with what its attributes are
+functions of, since which functions a `let` may draw depends on what they are applied to. In every production
 of a site the draws are conditioned jointly on printing no held-out function table; the probabilities of the
 productions stay as they are.
+
+A printed object is a function of the row's variable, and of every object printed on the way to it: behind
+`x a(x)`, the term `c(b(a(x)))` shows c ∘ b of a(x) as well as c ∘ b ∘ a of x. The tables of all of these are
+its *relations*, and none of them may be held out.
 """
 
 from __future__ import annotations
@@ -31,8 +35,9 @@ from emergelab.grammar.syntax import START, Production, Rule
 
 LawName = Literal["full", "train"]
 
-# The function table of an attribute; None where it is not the same in all documents or does not matter.
-AttributeTable: TypeAlias = "bytes | None"
+# The tables that lead to an object from the row's variable and from the objects printed on the way, sorted;
+# those that differ from document to document are left out. Empty where nothing is held out.
+Relations: TypeAlias = tuple[bytes, ...]
 
 _MOST_SITES = 100_000
 _MOST_JOINT_DRAWS = 4_000_000
@@ -62,10 +67,10 @@ class SiteProduction:
 
 @dataclass(frozen=True, eq=False)
 class Site:
-    """A rule with the tables of its attributes."""
+    """A rule with the relations of its attributes."""
 
     rule: str
-    attributes: tuple[AttributeTable, ...]
+    attributes: tuple[Relations, ...]
     productions: tuple[SiteProduction, ...]
 
 
@@ -113,17 +118,22 @@ def printed_tables(sites: Sites) -> set[bytes]:
 
     The law has to be one that holds something out: otherwise sites do not tell what rules are applied to.
     """
-    found: set[bytes] = set()
-    for site in sites.sites:
-        for production in site.productions:
-            tables = _TermTables(sites.language, site.attributes, production.lowered, production.counts)
-            for item in lowered_walk(production.lowered.items):
-                if isinstance(item, LoweredPrint):
-                    printed = tables.of(item.term)
-                    if printed is not None:
-                        kept = printed if production.allowed is None else printed[production.allowed]
-                        found.update(row.tobytes() for row in np.unique(kept, axis=0))
-    return found
+    return {
+        table.tobytes()
+        for site in sites.sites
+        for production in site.productions
+        for relation in _printed_relations(sites.language, site, production)
+        for table in np.unique(relation, axis=0)
+    }
+
+
+def _printed_relations(
+    language: Language, site: Site, production: SiteProduction
+) -> Iterator[UInt16[np.ndarray, "kept objects"]]:
+    terms = _Terms(language, site.attributes, production.lowered, production.counts)
+    for term in terms.printed:
+        for relation in terms.relations(term):
+            yield relation if production.allowed is None else relation[production.allowed]
 
 
 def _joint_indices(counts: tuple[int, ...]) -> Int64[np.ndarray, "draws joint"]:
@@ -132,13 +142,13 @@ def _joint_indices(counts: tuple[int, ...]) -> Int64[np.ndarray, "draws joint"]:
     return np.indices(counts, dtype=np.int64).reshape(len(counts), joint)
 
 
-class _TermTables:
-    """The function tables of a production's terms, for all joint draws at once."""
+class _Terms:
+    """The terms of a production at a site and the tables that lead to them, for all joint draws at once."""
 
     def __init__(
         self,
         language: Language,
-        attributes: tuple[AttributeTable, ...],
+        attributes: tuple[Relations, ...],
         lowered: LoweredProduction,
         counts: tuple[int, ...],
     ) -> None:
@@ -151,24 +161,45 @@ class _TermTables:
             for family, grid in zip(self._families, grids, strict=True)
         ]
         self.joint = grids.shape[1]
+        self._identity = np.arange(language.objects, dtype=np.uint16)
+        self.printed = [item.term for item in lowered_walk(lowered.items) if isinstance(item, LoweredPrint)]
 
-    def of(self, term: LoweredTerm) -> UInt16[np.ndarray, "joint objects"] | None:
-        """Return the term's table for each joint draw; None where documents differ in it."""
-        if any(self._families[slot].scope == "document" for slot in term.slots):
-            return None
-        root = self._root(term.local)
-        if root is None:
-            return None
+    def relations(self, term: LoweredTerm) -> list[UInt16[np.ndarray, "joint objects"]]:
+        """Return the term's tables for each joint draw: from the row's variable and from what is printed."""
+        roots = self.roots(term.local)
+        behind = {
+            term.slots[len(other.slots) :]
+            for other in self.printed
+            if other.local == term.local and 0 < len(other.slots) < len(term.slots)
+            and other.slots == term.slots[: len(other.slots)]
+        }  # fmt: skip
+        paths = [(root, term.slots) for root in roots] + [(self._identity, slots) for slots in sorted(behind)]
+        return [self._applied(root, slots) for root, slots in paths if self._is_constant(slots)]
+
+    def roots(self, local: int) -> list[UInt16[np.ndarray, " objects"]]:
+        """Return the tables that lead to a variable or attribute."""
+        if local >= len(self._attributes):
+            return [self._identity]
+        return [np.frombuffer(table, dtype=np.uint16) for table in self._attributes[local]]
+
+    def handed_over(self, term: LoweredTerm, *, may_print: bool) -> list[UInt16[np.ndarray, "joint objects"]]:
+        """Return the relations of an argument: with the identity where the object itself may be printed."""
+        relations = self.relations(term)
+        if may_print or term in self.printed:
+            relations.append(self._applied(self._identity, ()))
+        return relations
+
+    def _is_constant(self, slots: tuple[int, ...]) -> bool:
+        """Tell whether functions are the same in all documents."""
+        return all(self._families[slot].scope == "corpus" for slot in slots)
+
+    def _applied(
+        self, root: UInt16[np.ndarray, " objects"], slots: tuple[int, ...]
+    ) -> UInt16[np.ndarray, "joint objects"]:
         tables = np.broadcast_to(root, (self.joint, len(root)))
-        for slot in term.slots:
+        for slot in slots:
             tables = np.take_along_axis(self._language.tables[self._functions[slot]], tables, axis=1)
         return np.ascontiguousarray(tables)
-
-    def _root(self, local: int) -> np.ndarray | None:
-        if local >= len(self._attributes):
-            return np.arange(self._language.objects, dtype=np.uint16)
-        attribute = self._attributes[local]
-        return None if attribute is None else np.frombuffer(attribute, dtype=np.uint16)
 
 
 class _Explorer:
@@ -183,10 +214,10 @@ class _Explorer:
         }
         self._examined = 0
         self._prints_bare = _bare_parameters(self._lowered)
-        self._numbers: dict[tuple[str, tuple[AttributeTable, ...]], int] = {}
-        self.found: list[tuple[str, tuple[AttributeTable, ...]]] = []
+        self._numbers: dict[tuple[str, tuple[Relations, ...]], int] = {}
+        self.found: list[tuple[str, tuple[Relations, ...]]] = []
 
-    def number(self, rule: str, attributes: tuple[AttributeTable, ...]) -> int:
+    def number(self, rule: str, attributes: tuple[Relations, ...]) -> int:
         """Return the number of a site, a new one if it has not been seen."""
         key = (rule, attributes)
         if key not in self._numbers:
@@ -199,7 +230,7 @@ class _Explorer:
             self.found.append(key)
         return self._numbers[key]
 
-    def site(self, rule_name: str, attributes: tuple[AttributeTable, ...]) -> Site:
+    def site(self, rule_name: str, attributes: tuple[Relations, ...]) -> Site:
         """Work out the productions of a site."""
         rule = self._language.syntax.rule(rule_name)
         if rule is None:
@@ -215,7 +246,7 @@ class _Explorer:
         rule: Rule,
         production: Production,
         lowered: LoweredProduction,
-        attributes: tuple[AttributeTable, ...],
+        attributes: tuple[Relations, ...],
     ) -> SiteProduction:
         counts = tuple(self._language.family(draw.family).count for draw in lowered.draws)
         calls = [item for item in lowered_walk(lowered.items) if isinstance(item, LoweredCall)]
@@ -223,20 +254,20 @@ class _Explorer:
             sites = tuple(np.array([self._untracked(call)]) for call in calls)
             return SiteProduction(production.probability, lowered, counts, None, sites)
         self._require_few(rule, production, counts)
-        tables = _TermTables(self._language, attributes, lowered, counts)
-        allowed = self._allowed(lowered, calls, tables)
+        terms = _Terms(self._language, attributes, lowered, counts)
+        allowed = self._allowed(calls, terms)
         if not allowed.any():
             raise GrammarError(
                 f"The hold-out leaves a production of rule {rule.name} (line {production.at.line}) no functions "
                 "to draw. Hold out a smaller share, or use a larger family."
             )
-        sites = tuple(self._call_sites(call, tables, allowed) for call in calls)
+        sites = tuple(self._call_sites(call, terms, allowed) for call in calls)
         return SiteProduction(
             production.probability, lowered, counts, None if allowed.all() else allowed, sites
         )
 
     def _untracked(self, call: LoweredCall) -> int:
-        return self.number(call.rule, (None,) * len(call.arguments))
+        return self.number(call.rule, ((),) * len(call.arguments))
 
     def _require_few(self, rule: Rule, production: Production, counts: tuple[int, ...]) -> None:
         joint = math.prod(counts)
@@ -249,33 +280,38 @@ class _Explorer:
                 "be examined. Use smaller families, fewer draws in one production, or less nesting."
             )
 
-    def _allowed(
-        self, lowered: LoweredProduction, calls: list[LoweredCall], tables: _TermTables
-    ) -> Bool[np.ndarray, " joint"]:
-        """Exclude the draws for which a term printed here, or bare by a rule called, is held out."""
-        printed = [item.term for item in lowered_walk(lowered.items) if isinstance(item, LoweredPrint)]
+    def _allowed(self, calls: list[LoweredCall], terms: _Terms) -> Bool[np.ndarray, " joint"]:
+        """Exclude the draws for which a term printed here, or bare by a rule called, shows what is held out."""
+        printed = list(terms.printed)
         for call in calls:
             bare = self._prints_bare[call.rule]
             printed.extend(term for number, term in enumerate(call.arguments) if number in bare)
-        allowed = np.ones(tables.joint, dtype=bool)
-        for term in printed:
-            table = tables.of(term) if term.slots else None
-            if table is not None:
-                allowed &= ~_among(table, self._held_out)
+        allowed = np.ones(terms.joint, dtype=bool)
+        for term in dict.fromkeys(term for term in printed if term.slots):
+            for relation in terms.relations(term):
+                allowed &= ~_among(relation, self._held_out)
         return allowed
 
     def _call_sites(
-        self, call: LoweredCall, tables: _TermTables, allowed: Bool[np.ndarray, " joint"]
+        self, call: LoweredCall, terms: _Terms, allowed: Bool[np.ndarray, " joint"]
     ) -> Int64[np.ndarray, " joint_or_one"]:
-        arguments = [tables.of(term) for term in call.arguments]
+        bare = self._prints_bare[call.rule]
+        arguments = [
+            terms.handed_over(term, may_print=number in bare) for number, term in enumerate(call.arguments)
+        ]
         if not any(term.slots for term in call.arguments):
-            constant = tuple(None if table is None else table[0].tobytes() for table in arguments)
-            return np.array([self.number(call.rule, constant)])
-        sites = np.zeros(tables.joint, dtype=np.int64)
+            return np.array([self.number(call.rule, _at(arguments, 0))])
+        sites = np.zeros(terms.joint, dtype=np.int64)
         for joint in np.flatnonzero(allowed):
-            attributes = tuple(None if table is None else table[joint].tobytes() for table in arguments)
-            sites[joint] = self.number(call.rule, attributes)
+            sites[joint] = self.number(call.rule, _at(arguments, int(joint)))
         return sites
+
+
+def _at(arguments: list[list[UInt16[np.ndarray, "joint objects"]]], joint: int) -> tuple[Relations, ...]:
+    """Return the arguments' relations for one joint draw."""
+    return tuple(
+        tuple(sorted({relation[joint].tobytes() for relation in relations})) for relations in arguments
+    )
 
 
 def _bare_parameters(lowered: dict[str, list[LoweredProduction]]) -> dict[str, set[int]]:
