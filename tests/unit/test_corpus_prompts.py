@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from emergelab.corpus.documents import Corpus
 from emergelab.corpus.prompts import make_prompts
@@ -255,3 +256,45 @@ def test_a_split_without_functions_is_refused() -> None:
     world = dataclasses.replace(language_of(text, key=3), held_out=frozenset())
     with pytest.raises(UserError, match="no functions in the split 'held_out'"):
         make_prompts(world, "pair", shots=2, prompts=5, stream=EVALUATION)
+
+
+LOOP_LAWS = """
+world { objects 6 family f 3 permutations }
+rule Document = each x ~ objects %s { let a ~ f { x a(x) ";" } }
+task single = let a ~ f each x { x a(x) ";" }
+"""
+
+
+def arguments_of(law: str, rows: int) -> np.ndarray:
+    language = language_of(LOOP_LAWS % law)
+    (prompts,) = make_prompts(language, "single", shots=rows - 1, prompts=4000, stream=stream(0, "laws"))
+    tokens = np.take_along_axis(prompts.tokens, prompts.argument, axis=1)
+    return tokens.astype(np.int64) - language.vocabulary.first_object
+
+
+@pytest.mark.parametrize("law", ["distinct, uniform 2 6", ", all"])
+def test_prompts_of_loops_without_replacement_repeat_nothing(law: str) -> None:
+    rows = np.sort(arguments_of(law, 6), axis=1)
+    assert (rows == np.arange(6)).all()
+
+
+def test_prompts_follow_the_weights_of_the_loop() -> None:
+    counts = np.bincount(arguments_of("power 1, stop 0.2", 3).ravel(), minlength=6)
+    weights = 1 / np.arange(1, 7)
+    assert stats.chisquare(counts, weights / weights.sum() * counts.sum()).pvalue > 1e-4
+
+
+def test_weighted_prompts_without_replacement_follow_plackett_and_luce() -> None:
+    rows = arguments_of("distinct power 1, uniform 2 6", 2)
+    weights = 1 / np.arange(1, 7)
+    weights /= weights.sum()
+    expected = {
+        (a, b): weights[a] * weights[b] / (1 - weights[a]) for a in range(6) for b in range(6) if a != b
+    }
+    counts = [int(((rows[:, 0] == a) & (rows[:, 1] == b)).sum()) for a, b in expected]
+    assert stats.chisquare(counts, np.array(list(expected.values())) * len(rows)).pvalue > 1e-4
+
+
+def test_more_rows_than_objects_are_refused_where_loops_repeat_nothing() -> None:
+    with pytest.raises(UserError, match=r"evaluate\.shots = 5 at most"):
+        arguments_of(", all", 7)

@@ -14,9 +14,12 @@ from jaxtyping import Bool, Float64, Int64, UInt16
 
 from emergelab.errors import UserError
 from emergelab.grammar.language import START_TOKEN, Language
+from emergelab.grammar.syntax import Each, walk
 from emergelab.grammar.tasks import Task, TaskForm, ground_task, printable, row_table
 from emergelab.rng import Stream
 from emergelab.scores.prompts import Form, PromptSet, Split
+
+_PLAIN = (False, 0.0)  # with replacement, uniform
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +36,7 @@ def make_prompts(
 ) -> list[PromptSet]:
     """Return one set of prompts for each form and split that a task declares.
 
-    A prompt has `shots` + 1 rows; the values of the task's variable are drawn uniformly with replacement. A
+    A prompt has `shots` + 1 rows; the values of the task's variable are drawn as the grammar's loops draw. A
     row is fresh if its argument's token stands in no earlier row. Chance is what a predictor scores that
     knows the kind of the functions but none of them: each step it reads off the nearest object before it,
     copying where that stood in an earlier row; else it guesses, and permutations let it rule out the values
@@ -44,7 +47,7 @@ def make_prompts(
     sets: list[PromptSet] = []
     for split in task.splits:
         members = _members(language, task, split)
-        choice = _choose(task, members, (prompts, shots + 1), stream.child(task_name, split))
+        choice = _choose(language, task, members, (prompts, shots + 1), stream.child(task_name, split))
         sets.extend(
             _prompt_set(language, choice, form, _named_split(language, form, split, members))
             for form in task.forms.values()
@@ -97,19 +100,61 @@ def _named_split(
 
 
 def _choose(
-    task: Task, members: Bool[np.ndarray, " instances"], shape: tuple[int, int], stream: Stream
+    language: Language,
+    task: Task,
+    members: Bool[np.ndarray, " instances"],
+    shape: tuple[int, int],
+    stream: Stream,
 ) -> _Choice:
-    """Draw functions by their probabilities in the grammar, and values of the variable uniformly."""
+    """Draw functions by their probabilities in the grammar, and values of the variable as its loops do."""
     prompts, _ = shape
-    objects = task.forms["direct"].rows.shape[1]
     probabilities = np.where(members, task.probabilities, 0.0)
     instances = (
         stream.child("functions")
         .generator()
         .choice(len(members), size=prompts, p=probabilities / probabilities.sum())
     )
-    arguments = stream.child("arguments").generator().integers(0, objects, size=shape)
-    return _Choice(task, instances.astype(np.int64), arguments.astype(np.int64))
+    arguments = _draw_arguments(language, shape, stream.child("arguments").generator())
+    return _Choice(task, instances.astype(np.int64), arguments)
+
+
+def _draw_arguments(
+    language: Language, shape: tuple[int, int], generator: np.random.Generator
+) -> Int64[np.ndarray, "prompts rows"]:
+    """Draw the variable's values as the grammar's loops do, so that training could print the prompts.
+
+    Where loops differ in their law, uniform draws with replacement are taken if one of them draws so.
+    """
+    laws = _argument_laws(language)
+    if not laws or _PLAIN in laws:
+        return generator.integers(0, language.objects, size=shape)
+    if len(laws) > 1:
+        raise UserError(
+            "The loops of this grammar draw their objects by different laws, none of them uniform with replacement, "
+            "and prompts need one law. Give the loops the same law, or write a grammar for each."
+        )
+    distinct, power = laws.pop()
+    weights = np.arange(1, language.objects + 1) ** -power
+    if not distinct:
+        return generator.choice(language.objects, size=shape, p=weights / weights.sum())
+    if shape[1] > language.objects:
+        raise UserError(
+            f"The loops of this grammar print each of {language.objects} objects once, and the prompts need "
+            f"{shape[1]} rows. Use evaluate.shots = {language.objects - 1} at most, or more objects."
+        )
+    # The order of independent exponential waiting times is a draw without replacement (Efraimidis 2006).
+    waits = generator.exponential(size=(shape[0], language.objects)) / weights
+    return np.argsort(waits, axis=1)[:, : shape[1]]
+
+
+def _argument_laws(language: Language) -> set[tuple[bool, float]]:
+    """Return the laws of the objects of all loops: drawn without replacement?, power of the weights."""
+    productions = (production for rule in language.syntax.rules for production in rule.productions)
+    loops = (item for production in productions for item in walk(production.items) if isinstance(item, Each))
+    return {
+        (loop.distinct or loop.law.name == "all", loop.weights.numbers[0] if loop.weights.numbers else 0.0)
+        for loop in loops
+    }
 
 
 def _prompt_set(language: Language, choice: _Choice, form: TaskForm, split: Split) -> PromptSet:
