@@ -193,9 +193,9 @@ def step_of(accuracies: list[float], nats: list[float]) -> Prepared:
     return prepare(report_input(design, curves=curves))
 
 
-def test_the_steepest_step_is_the_largest_rise_whose_intervals_part():
+def test_the_largest_step_is_the_largest_rise_whose_intervals_part():
     prepared = step_of([0.1, 0.3, 0.9], [2.0, 1.9, 0.2])
-    step = facts.steepest_step(facts.over_tokens(prepared))
+    step = facts.largest_step(facts.over_tokens(prepared))
     assert step is not None
     assert [rows["train_tokens"][0] for rows in step] == [2_000, 3_000]
     caption = captions.emergence_over_tokens(information.emergence_over_tokens(prepared), prepared)
@@ -210,7 +210,7 @@ def test_a_jump_of_the_measure_alone_is_told_as_such():
 
 
 def test_where_intervals_overlap_there_is_no_step():
-    assert facts.steepest_step(facts.over_tokens(step_of([0.1, 0.15, 0.2], [2.0, 1.9, 1.8]))) is None
+    assert facts.largest_step(facts.over_tokens(step_of([0.1, 0.15, 0.2], [2.0, 1.9, 1.8]))) is None
 
 
 def test_every_number_in_the_verdict_is_in_the_tables():
@@ -231,3 +231,42 @@ def test_captions_of_a_study_over_seeds_speak_of_the_range():
     said = captions.shot_curves(information.shot_curves(prepared), prepared)
     assert "ranges run over seeds" in said
     assert "without a band" in said
+
+
+def test_a_step_to_the_last_token_count_is_told_to_lie_in_the_decay():
+    last = " ".join(facts.verdict(step_of([0.1, 0.3, 0.9], [2.0, 1.9, 0.2]), {}))
+    earlier = " ".join(facts.verdict(step_of([0.1, 0.7, 0.9], [2.0, 1.9, 0.2]), {}))
+    assert "between 2k and 3k training tokens" in last
+    assert "the learning rate decays to zero" in last
+    assert "between 1k and 2k training tokens" in earlier
+    assert "decays" not in earlier
+
+
+def test_captions_over_tokens_tell_of_the_decay_and_its_share():
+    record = {"study": {"train": {"decay_share": 0.25}}}
+    prepared = prepare(report_input(SMALL, run=record))
+    for inform, explain in (
+        (information.emergence_over_tokens, captions.emergence_over_tokens),
+        (information.grid, captions.grid),
+        (information.printed_gain, captions.printed_gain),
+        (information.training_loss, captions.training_loss),
+    ):
+        assert "over the last 25 % of training" in explain(inform(prepared), prepared)
+
+
+def test_models_read_once_have_no_earlier_point():
+    design = Design(layers=(1, 4), tokens=(6_000_000,), shots=1, prompts=8)
+    prepared = prepare(report_input(design))
+    assert "decayed" not in captions.grid(information.grid(prepared), prepared)
+
+
+def test_the_last_training_loss_is_the_range_over_runs_that_end_at_different_tokens():
+    rows = [("a", 0, 10, 3.0), ("a", 0, 20, 1.0), ("b", 1, 10, 3.0), ("b", 1, 19, 1.5)]
+    losses = pl.DataFrame(
+        [(run, 1, 64, seed, tokens, loss) for run, seed, tokens, loss in rows],
+        schema=CONTENT.losses.schema,
+        orient="row",
+    )
+    prepared = prepare(report_input(SMALL, losses=losses))
+    said = captions.training_loss(information.training_loss(prepared), prepared)
+    assert "lowest to highest of the seeds: 1 layer 1.00 to 1.50." in said

@@ -1,1 +1,1 @@
-"""report."""
+"""The report: figure information, charts, words and the page."""

@@ -93,6 +93,7 @@ def method(prepared: Prepared) -> dict[str, Any]:
         "least": counts.min(),
         "most": counts.max(),
         "over_seeds": prepared.answers["seed"].null_count() > 0,
+        "over_share": facts.over_share(prepared),
     }
 
 

@@ -31,17 +31,19 @@ def emergence_over_tokens(information: Information, prepared: Prepared) -> str:
     general = (
         "A jump in accuracy can come from the measure alone, so the same cells are shown in nats, a measure "
         "without a threshold. Between the points nothing was measured. "
+        f"{facts.decay_words(prepared)}"
     )
-    step = facts.steepest_step(facts.over_tokens(prepared))
+    step = facts.largest_step(facts.over_tokens(prepared))
     if step is None:
         return f"{general}{_interval_words(information)}"
     before, after = step
     tokens = [words.count(rows["train_tokens"][0]) for rows in step]
     also = "a clear fall too" if facts.nats_agree(before, after) else "no clear fall"
     return (
-        f"{general}The steepest step of {prepared.leading} is on {panel_words(after['panel'][0])}: "
+        f"{general}The largest step of {prepared.leading} is on {panel_words(after['panel'][0])}: "
         f"{facts.reading(before)} at {tokens[0]} tokens, {facts.reading(after)} at {tokens[1]}. "
         f"In nats it is {facts.reading(before, 'nats')} and {facts.reading(after, 'nats')}, {also}."
+        f"{facts.decays_there(prepared, after)}"
     )
 
 
@@ -65,9 +67,10 @@ def printed_gain(information: Information, prepared: Prepared) -> str:
     frame = information.frame.filter(pl.col("measure") == GAINED)
     return (
         "Above the dashed line printing the steps helps, below it harms. A printed answer is right only when "
-        f"all its steps are. {_largest_gain(frame, prepared)}Two things are in this difference, and the figure "
-        "does not part them: what theory predicts from the description lengths of the two forms in the "
-        "grammar, and how much better the model has learned the one form than the other."
+        f"all its steps are. {facts.decay_words(prepared)}{_largest_gain(frame, prepared)}Three things are in "
+        "a difference in nats, and the figure does not part them: the description lengths of the two forms, "
+        "the gain that an ideal predictor itself has from printing, and how much better the model has learned "
+        "one form than the other. Description lengths bound nats, not accuracy."
     )
 
 
@@ -80,23 +83,28 @@ def grid(information: Information, prepared: Prepared) -> str:
         f"Share of right answers at {words.listing([str(count) for count in shots])} examples.",
         f"Each number is the mean of up to {seeds} seeds." if seeds > 1 else "",
         f"{words.plural(empty, 'cell')} without a number: not run, or not scored." if empty else "",
+        facts.decay_words(prepared, "The last column").strip(),
         facts.by_size(prepared),
     ]
     return " ".join(part for part in parts if part)
 
 
 def training_loss(information: Information, prepared: Prepared) -> str:
-    """Say where each size ends."""
-    del prepared
-    last = pl.col("loss").filter(pl.col("tokens") == pl.col("tokens").max())
-    ends = information.frame.group_by("series", "series_rank").agg(low=last.min(), high=last.max())
+    """Say where each size ends: the range over its runs' last rows."""
+    runs = information.frame.group_by("series", "series_rank", "run").agg(
+        last=pl.col("loss").sort_by("tokens").last()
+    )
+    last = pl.col("last")
+    ends = runs.group_by("series", "series_rank").agg(low=last.min(), high=last.max(), runs=pl.len())
     listed = [
         f"{series} {words.nats(low)}" + (f" to {words.nats(high)}" if high > low else "")
         for series, low, high in ends.sort("series_rank").select("series", "low", "high").iter_rows()
     ]
     return (
-        "Mean over all tokens of a batch. Arguments drawn at random cannot be foretold, so the loss cannot "
-        f"reach zero. Last values, in nats per token: {words.listing(listed)}."
+        "Each point is a mean over the tokens of a stretch of training steps, on the batches trained on. "
+        "Arguments drawn at random cannot be foretold, so the loss cannot reach zero. The learning rate decays "
+        f"to zero at the end{facts.over_share(prepared)}, and the loss falls with it. Last values, in nats per "
+        f"token{', lowest to highest of the seeds' if ends['runs'].max() != 1 else ''}: {words.listing(listed)}."
     )
 
 
@@ -134,7 +142,7 @@ def fresh_and_repeated(information: Information, prepared: Prepared) -> str:
         )
     return (
         f"A query whose argument stands among the examples can be answered by copying. {said}"
-        "All other figures and numbers on this page count fresh arguments alone."
+        "Every other accuracy and every nat per answer on this page counts fresh arguments alone."
     )
 
 

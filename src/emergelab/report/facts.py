@@ -43,7 +43,7 @@ def verdict(prepared: Prepared, overlap: Overlap) -> list[str]:
         _not_learned(prepared),
         _held_out(prepared, overlap),
         _printed(prepared),
-        _steepest(prepared),
+        _largest_step(prepared),
     ]
     return [sentence for sentence in sentences if sentence]
 
@@ -196,17 +196,44 @@ def gain(rows: pl.DataFrame) -> str:
     )
 
 
-def _steepest(prepared: Prepared) -> str:
-    step = steepest_step(over_tokens(prepared))
+def _largest_step(prepared: Prepared) -> str:
+    step = largest_step(over_tokens(prepared))
     if step is None:
         return ""
     before, after = step
     tokens = [words.count(rows["train_tokens"][0]) for rows in step]
     return (
-        f"The steepest step of {subject(prepared)} lies between {tokens[0]} and {tokens[1]} training tokens, "
+        f"The largest step of {subject(prepared)} lies between {tokens[0]} and {tokens[1]} training tokens, "
         f"on {panel_words(after['panel'][0])}: accuracy from {reading(before)} to {reading(after)}, nats from "
-        f"{reading(before, 'nats')} to {reading(after, 'nats')}."
+        f"{reading(before, 'nats')} to {reading(after, 'nats')}.{decays_there(prepared, after)}"
     )
+
+
+def decays_there(prepared: Prepared, after: pl.DataFrame) -> str:
+    """Return a warning where a step ends at the last token count: there the learning rate changes too."""
+    last = prepared.answers.filter(TRAINED)["train_tokens"].max()
+    if after["train_tokens"][0] != last:
+        return ""
+    return " In this stretch the learning rate decays to zero, which can raise accuracy by itself."
+
+
+def decay_words(prepared: Prepared, points: str = "The last point of every curve") -> str:
+    """Say that the last reading follows the decay of the learning rate and the earlier ones do not.
+
+    Nothing is said where every model was read once.
+    """
+    if prepared.answers.filter(TRAINED)["train_tokens"].n_unique() < 2:  # noqa: PLR2004  one has no earlier
+        return ""
+    return (
+        f"{points} is read after the learning rate has decayed to zero{over_share(prepared)}; earlier ones are "
+        "read at the full rate. So the last step mixes more training with the decay. "
+    )
+
+
+def over_share(prepared: Prepared) -> str:
+    """Return ', over the last 20 % of training', or nothing where that is not known."""
+    share = prepared.decay_share
+    return "" if share is None else f", over the last {100 * share:.3g} % of training"
 
 
 def over_tokens(prepared: Prepared) -> pl.DataFrame:
@@ -214,7 +241,7 @@ def over_tokens(prepared: Prepared) -> pl.DataFrame:
     return at_most_shots(prepared.fresh.filter(TRAINED & (pl.col("series") == prepared.leading)))
 
 
-def steepest_step(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame] | None:
+def largest_step(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame] | None:
     """Return the neighbouring cells of one panel between which accuracy rises most, if intervals part."""
     single = rows.filter((pl.col("lines") == 1) & pl.col("accuracy").is_not_null()).sort(
         "panel_rank", "train_tokens"

@@ -31,6 +31,7 @@ class Prepared:
     series: tuple[str, ...]
     sizes: tuple[str, ...]  # those of the series that were trained, small to large
     panels: tuple[str, ...]
+    decay_share: float | None = None  # of training, in which the learning rate falls to zero; None: not known
 
     @property
     def fresh(self) -> pl.DataFrame:
@@ -81,6 +82,7 @@ def prepare(content: ReportInput) -> Prepared:
         series=tuple(series["series"]),
         sizes=tuple(answers.filter(TRAINED).sort("series_rank")["series"].unique(maintain_order=True)),
         panels=tuple(panels["panel"]),
+        decay_share=_decay_share(content.run),
     )
 
 
@@ -94,6 +96,13 @@ def _tasks(run: RunRecord) -> list[str]:
     evaluate = run.get("study", {}).get("evaluate")
     tasks = evaluate.get("tasks") if isinstance(evaluate, dict) else None
     return [str(task) for task in dict.fromkeys(tasks)] if isinstance(tasks, list) else []
+
+
+def _decay_share(run: RunRecord) -> float | None:
+    """Return the part of training in which the learning rate falls, as far as the record tells it."""
+    train = run.get("study", {}).get("train")
+    share = train.get("decay_share") if isinstance(train, dict) else None
+    return float(share) if isinstance(share, int | float) else None
 
 
 def _finite(frame: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
