@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tracemalloc
 from functools import cache
 
 import numpy as np
@@ -245,3 +246,23 @@ def test_any_grammar_can_be_sampled_and_read_again(syntax: GrammarSyntax, key: i
             assume(False)  # noqa: FBT003 - too many derivations to try
         else:
             assert found, (text, labels)
+
+
+def test_memory_does_not_grow_with_the_length_of_the_corpus() -> None:
+    def peak(documents: int, step: int) -> int:
+        corpus = Corpus(language_of(FUNCTIONS), stream(0), context=24, documents=documents)
+        corpus.batch(0, 64)  # compiled, and the program made
+        tracemalloc.start()
+        try:
+            corpus.batch(step, 64)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak(10**12, 10**10) < 2 * peak(10**3, 3)
+
+
+FUNCTIONS = """
+world { objects 6 family f 3 permutations }
+rule Document = each x ~ objects, stop 0.05 { let a ~ f { x a(x) ";" } }
+"""

@@ -104,7 +104,10 @@ TOLD = [
     (events.Planned(((ONE, State.TO_DO), (ONE, State.FINISHED)), 2), "1 step to do, 1 finished before"),
     (events.Finished(ONE, 0, 2.0), "finished  s1 (2 s)"),
     (events.Skipped(ONE, by_other=True), "s1 (by another run)"),
-    (events.Damaged(ONE, "It is damaged.", ROOT / "x.damaged"), "It is now x.damaged."),
+    (
+        events.Damaged(ONE, "It is damaged.", ROOT / "x.damaged"),
+        "It is set aside as x.damaged and made anew.",
+    ),
     (events.Waiting(ONE, 0, "process 7"), "s1: being made by process 7"),
     (events.Retried(ONE, 0, "was ended by SIGKILL"), "was ended by SIGKILL; it goes on"),
     (events.Failed(ONE, 0, "m", "traceback\n", ROOT / "log", mistake=False), "traceback\nfailed  s1"),

@@ -1,1 +1,1 @@
-"""analysis."""
+"""Analysis: estimates with intervals, and the tables made of them."""

@@ -1,1 +1,1 @@
-"""corpus."""
+"""Corpora: compiled grammars, labelled documents, prompts with the chance of guessing."""

@@ -1,1 +1,1 @@
-"""evaluate."""
+"""Evaluation: predictors asked for answers, generations and losses."""

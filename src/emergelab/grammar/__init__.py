@@ -1,1 +1,1 @@
-"""grammar."""
+"""Grammars: notation and checks, languages with their worlds drawn, hold-outs and tasks."""

@@ -1,1 +1,1 @@
-"""model."""
+"""Models: sizes and counts, and the transformer with its hooks and cache."""

@@ -1,1 +1,1 @@
-"""pipeline."""
+"""The pipeline: stored steps, the runner and its workers. It knows no domain."""

@@ -16,7 +16,7 @@ from emergelab.spec import Json, canonical_json
 
 FORMAT = 1
 NAME = "manifest.json"
-_PACKAGES = ("emergelab", "numpy", "torch")
+_PACKAGES = ("emergelab", "numba", "numpy", "polars", "scipy", "torch")
 _DIGEST_BYTES = 32
 
 

@@ -27,7 +27,7 @@ from emergelab.pipeline.locks import LockedError, exclusive
 from emergelab.pipeline.manifest import Manifest
 from emergelab.pipeline.step import Identity
 
-_REMEDY = "An artifact never changes once written. Run the study again: it is set aside and made anew."
+REMEDY = "An artifact never changes once written. Run the study again: it is set aside and made anew."
 
 
 class Keyed(Protocol):
@@ -227,4 +227,4 @@ def _reading(path: Path) -> Generator[None]:
 
 
 def _damaged(path: Path, found: str) -> DamagedArtifactError:
-    return DamagedArtifactError(f"{path} is damaged: {found}. {_REMEDY}")
+    return DamagedArtifactError(f"{path} is damaged: {found}. {REMEDY}")

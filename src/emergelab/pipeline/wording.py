@@ -7,6 +7,7 @@ from typing import Protocol
 from emergelab.pipeline import events
 from emergelab.pipeline.events import Event
 from emergelab.pipeline.graph import State
+from emergelab.pipeline.store import REMEDY
 
 _MINUTE, _HOUR = 60, 3600
 _SHORT_SECONDS, _SHORT_MINUTES = 90, 90
@@ -49,7 +50,8 @@ def _trouble(event: Event) -> str | None:
     line: str | None = None
     match event:
         case events.Damaged(_, problem, moved_to):
-            line = f"damaged  {problem} It is now {moved_to.name}."
+            found = problem.removesuffix(REMEDY).rstrip()
+            line = f"damaged  {found} It is set aside as {moved_to.name} and made anew."
         case events.Waiting(step, _, holder):
             line = f"waiting  {step.name}: being made by {holder}"
         case events.Retried(step, _, reason):

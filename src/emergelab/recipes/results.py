@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 _ROWS_AT_ONCE = 1_000
 _SIZES = ("layers", "width", "train_tokens", "seed")
 _GROUP = ("task", "form", "split", "decoding", "argument", "shots")
-_HEADLINES = (*_SIZES, *_GROUP, "n", "accuracy", "chance", "nats")
+_HEADLINES = (*_SIZES, *_GROUP, "n", "accuracy", "accuracy_lo", "accuracy_hi", "chance", "nats")
+# What one looks for first: fresh arguments, teacher-forced, the longest training, the largest model, all examples.
+_HEADLINES_FIRST = (
+    "order by argument = 'fresh' desc, decoding = 'teacher_forced' desc, train_tokens desc, params desc, "
+    "shots desc, task, form, split, seed"
+)
 
 
 @dataclass(frozen=True)
@@ -45,8 +50,11 @@ def read_table(folder: RunFolder, name: str, *, headlines: bool = False) -> Rows
     """
     if name not in TABLES:
         raise UserError(f"A run has no table {name!r}. Choose one of its tables. {suggestion(name, TABLES)}")
-    columns = ", ".join(_HEADLINES) if headlines and name in {"scores", "curves"} else "*"
-    return query(folder, f'select {columns} from "{name}"')  # noqa: S608 - the names are listed here
+    if headlines and name in {"scores", "curves"}:
+        columns, order = ", ".join(_HEADLINES), _HEADLINES_FIRST
+    else:
+        columns, order = "*", ""
+    return query(folder, f'select {columns} from "{name}" {order}')  # noqa: S608 - the names are listed here
 
 
 def query(folder: RunFolder, sql: str) -> Rows:

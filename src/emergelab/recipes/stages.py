@@ -6,9 +6,10 @@ makes tables never loads torch.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import polars as pl
 
 from emergelab.analysis.aggregate import CELLS, curves_from_scores, scores_from_items
 from emergelab.analysis.gains import paired_gain
+from emergelab.analysis.losses import losses_by_role
 from emergelab.corpus.documents import ROLES, Corpus
 from emergelab.corpus.prompts import make_prompts
 from emergelab.grammar.checks import require_valid
@@ -37,6 +39,7 @@ LOSS_POINTS = 200
 
 Spec = Mapping[str, Any]
 Inputs = Mapping[str, Path]
+JsonObject = dict[str, Json]
 
 
 def language_of(spec: Spec) -> Language:
@@ -89,7 +92,12 @@ def _samples(corpus: Corpus) -> Json:
 
 def train_run(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> None:
     """Train one model; leave a checkpoint for each milestone and the log of losses."""
-    from emergelab.train.loop import Run, train  # noqa: PLC0415 - loads torch
+    from emergelab.train.loop import (  # noqa: PLC0415 - loads torch
+        Run,
+        choose_device,
+        choose_dtype,
+        train,
+    )
 
     measured = json.loads((inputs["corpus"] / "corpus.json").read_text(encoding="utf-8"))
     settings = TrainSpec.model_validate_json(json.dumps(spec["train"]))
@@ -110,10 +118,27 @@ def train_run(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> No
         directory=out,
         scratch=context.scratch,
     )
-    logging.getLogger("emergelab").addHandler(_NotesToUser(context))
-    train(run, context.progress)
-    description: dict[str, Json] = {"layers": model.layers, "width": model.width, "seed": spec["seed"]}
+    with _notes_to_user(context):
+        train(run, context.progress)
+    device = choose_device(run.device)
+    description: dict[str, Json] = {
+        "layers": model.layers,
+        "width": model.width,
+        "seed": spec["seed"],
+        "device": str(device),
+        "precision": str(choose_dtype(settings, device)).removeprefix("torch."),
+    }
     (out / "run.json").write_text(canonical_json(description), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _notes_to_user(context: StepContext) -> Generator[None]:
+    logger, handler = logging.getLogger("emergelab"), _NotesToUser(context)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 class _NotesToUser(logging.Handler):
@@ -161,20 +186,24 @@ def score_cell(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> N
         "unique_documents": spec["documents"],
         "flops": float(model.training_flops(spec["tokens"])),
         "seed": spec["seed"],
-        "loss": _loss(predictor, model, language, evaluate["loss_documents"], key),
+        **_loss(predictor, model.context, language, (evaluate["loss_documents"], key)),
     }
     (out / "cell.json").write_text(canonical_json(record), encoding="utf-8")
 
 
 def _loss(
-    predictor: TrainedPredictor, spec: ModelSpec, language: Language, documents: int, key: Stream
-) -> float:
-    """Return nats per token on documents of the training law that no run trains on."""
-    from emergelab.evaluate.losses import Documents, corpus_loss  # noqa: PLC0415
+    predictor: TrainedPredictor, context: int, language: Language, asked: tuple[int, Stream]
+) -> JsonObject:
+    """Return nats per token on documents of the training law, from a stream of their own, with an interval."""
+    from emergelab.evaluate.losses import Documents, losses_by_document  # noqa: PLC0415
 
-    corpus = Corpus(language, key.child("documents"), context=spec.context)
+    documents, key = asked
+    corpus = Corpus(language, key.child("documents"), context=context)
     tokens, lengths = corpus.tokens(np.arange(documents, dtype=np.int64))
-    return corpus_loss(predictor, Documents(tokens=tokens, lengths=lengths))
+    sums = losses_by_document(predictor, Documents(tokens=tokens, lengths=lengths))
+    whole = losses_by_role(sums).row(0, named=True)
+    names = {"loss": "nats", "loss_lo": "nats_lo", "loss_hi": "nats_hi", "loss_method": "nats_method"}
+    return {name: whole[column] for name, column in names.items()}
 
 
 def make_tables(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> None:
