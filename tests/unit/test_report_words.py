@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emergelab.report import captions, facts, information, words
+from emergelab.report.content import Overlap
 from emergelab.report.series import Prepared, prepare
 from report_tables import Design, report_input
 
@@ -21,14 +22,20 @@ NONE_KNOWN = Design(layers=(1, 4), tokens=(6_000_000,), shots=1, prompts=8, chan
 
 
 def with_accuracy(
-    value: float, lo: float, hi: float, chance: float | None = 0.1, **changes: object
+    value: float, lo: float, hi: float, chance: float | None = 0.1, *, start: float | None = None
 ) -> Prepared:
-    """Prepare the small study with one accuracy everywhere."""
+    """Prepare the small study with one accuracy everywhere, or another one without examples."""
     numbers = {"accuracy": value, "accuracy_lo": lo, "accuracy_hi": hi, "chance": chance}
     curves = CONTENT.curves.with_columns(
         pl.lit(number, dtype=pl.Float64).alias(name) for name, number in numbers.items()
     )
-    return prepare(report_input(SMALL, curves=curves, **changes))
+    if start is not None:
+        before = {"accuracy": start, "accuracy_lo": start - 0.05, "accuracy_hi": start + 0.05}
+        curves = curves.with_columns(
+            pl.when(pl.col("shots") == 0).then(number).otherwise(name).alias(name)
+            for name, number in before.items()
+        )
+    return prepare(report_input(SMALL, curves=curves))
 
 
 @pytest.mark.parametrize(
@@ -99,47 +106,33 @@ def test_an_estimate_without_an_interval_pretends_none():
     assert facts.reading(bare) == "0.93"
 
 
-@pytest.mark.parametrize(
-    ("lows", "chances", "expected"),
-    [
-        ([0.2], [0.1], True),
-        ([0.1], [0.1], False),
-        ([0.2, 0.05], [0.1, 0.1], False),
-        ([0.2], [None], None),
-        ([None], [0.1], None),
-    ],
-)
-def test_above_chance_means_every_whole_interval(
-    lows: list[float | None],
-    chances: list[float | None],
-    expected: bool | None,  # noqa: FBT001
-):
-    rows = pl.DataFrame(
-        {"accuracy_lo": lows, "chance": chances}, schema={"accuracy_lo": pl.Float64, "chance": pl.Float64}
-    )
-    assert facts.above_chance(rows) is expected
-
-
-def test_the_headline_counts_kinds_of_task_above_chance():
-    headline = facts.verdict(with_accuracy(0.9, 0.8, 0.95), {})[0]
+def test_the_headline_counts_kinds_of_task_above_both_marks():
+    headline = facts.verdict(with_accuracy(0.9, 0.8, 0.95, start=0.1), {})[0]
     assert headline == (
-        "Clearly above chance at 3 examples: 4 layers (6M training tokens) on 5 of 5 kinds of task, 1 layer on 5."
+        "Above a uniform guess and the same model without examples, at 3 examples: "
+        "4 layers (6M training tokens) on 5 of 5 kinds of task, 1 layer on 5."
     )
+
+
+def test_what_a_model_knew_without_examples_is_not_counted():
+    headline = facts.verdict(with_accuracy(0.9, 0.8, 0.95), {})[0]
+    assert "on none of 5 kinds of task" in headline
 
 
 def test_a_study_that_learned_nothing_says_so():
     said = facts.verdict(with_accuracy(0.1, 0.05, 0.15), {})
+    both = "a uniform guess and the same model without examples"
     assert "on none of 5 kinds of task" in said[0]
-    assert "Nothing that the largest model answers here stands out from chance." in said
+    assert f"Nothing that the largest model answers here is found above {both}." in said
     assert any(
-        sentence.startswith("Not clearly above chance: 0.10 [0.05, 0.15] on single") for sentence in said
+        sentence.startswith(f"Not found above {both}: 0.10 [0.05, 0.15] on single") for sentence in said
     )
 
 
 def test_without_chance_nothing_is_called_above_it():
     said = " ".join(facts.verdict(prepare(report_input(NONE_KNOWN)), {}))
-    assert "chance is not known" in said
-    assert "above chance" not in said
+    assert "a uniform guess is not known" in said
+    assert "bove a uniform guess" not in said
 
 
 def test_without_a_held_out_split_nothing_is_said_of_it():
@@ -162,7 +155,7 @@ def test_without_a_held_out_split_nothing_is_said_of_it():
         ({}, ""),
     ],
 )
-def test_the_held_out_sentence_carries_its_proof(overlap: dict[str, int], said: str):
+def test_the_held_out_sentence_carries_its_proof(overlap: Overlap, said: str):
     sentence = next(text for text in facts.verdict(prepare(CONTENT), overlap) if text.startswith("Held out"))
     assert said in sentence
     assert ("function table" in sentence) is bool(said)

@@ -10,9 +10,10 @@ from typing import Any
 import polars as pl
 
 from emergelab.analysis import estimate, seeds
-from emergelab.report import facts, words
+from emergelab.report import captions, facts, words
 from emergelab.report.content import ReportInput
 from emergelab.report.series import TRAINED, Prepared
+from emergelab.report.standing import Standing, marks, standing
 
 _ROLES = {
     "start": "starts the document",
@@ -52,12 +53,14 @@ def summary(prepared: Prepared) -> dict[str, Any]:
     """Return the final cells as a table: a row for each kind of task, a column for each series."""
     rows = facts.final_rows(prepared)
     series = [name for name in prepared.series if name in set(rows["series"])]
+    found = standing(prepared)
     return {
         "at": facts.shots_words(rows),
+        "marks": marks(prepared),
         "ranges": rows["lines"].max() not in {None, 1},
         "series": series,
         "rows": [
-            _summary_row(str(key[0]), part, series)
+            _summary_row(str(key[0]), part, series, found)
             for key, part in rows.group_by("panel", maintain_order=True)
         ],
         "losses": _losses(rows, series),
@@ -116,7 +119,8 @@ def _fine(prepared: Prepared) -> str:
     marks = (
         "Ranges run over seeds" if prepared.answers["lines"].max() != 1 else "Brackets hold 95 % intervals"
     )
-    base = f"{marks}. Queries with fresh arguments only, teacher-forced."
+    base = f"{marks}. Queries with fresh arguments only, teacher-forced. “Above” is corrected for all comparisons."
+    base += f" {captions.WORLD}"
     if prepared.leading != prepared.largest:
         base += " The best model is the one with the highest mean accuracy in the summary below."
     if prepared.answers["seed"].null_count():
@@ -125,7 +129,7 @@ def _fine(prepared: Prepared) -> str:
     return f"{base} {said}: another seed may emerge earlier, later or not at all."
 
 
-def _summary_row(panel: str, part: pl.DataFrame, series: list[str]) -> dict[str, Any]:
+def _summary_row(panel: str, part: pl.DataFrame, series: list[str], found: Standing) -> dict[str, Any]:
     task, _, detail = panel.partition("\n")
     chance = part["chance"].mean()
     by_series = [part.filter(pl.col("series") == name) for name in series]
@@ -137,9 +141,9 @@ def _summary_row(panel: str, part: pl.DataFrame, series: list[str]) -> dict[str,
             {
                 "accuracy": facts.reading(rows),
                 "nats": f"{facts.reading(rows, 'nats')} nats" if rows.height else "",
-                "above": facts.above_chance(rows),
+                "above": found.get((name, panel)),
             }
-            for rows in by_series
+            for name, rows in zip(series, by_series, strict=True)
         ],
     }
 

@@ -10,19 +10,25 @@ from emergelab.report.labels import panel_words
 from emergelab.report.series import Prepared
 
 _LISTED = 3
+WORLD = (
+    "World knowledge goes some way too: a model that only remembers how often each object answers each argument, "
+    "and strikes off what was shown, can beat the guess without finding out which function is asked."
+)
 
 
 def shot_curves(information: Information, prepared: Prepared) -> str:
     """Say what learning from examples looks like, and where the largest model ends."""
     chance = (
-        "Chance itself rises with the examples where answers can be struck off. "
+        "The dashed line is a uniform guess among the answers that the prompt leaves open; it rises where "
+        "answers can be struck off. "
         if information.frame["guess"].is_not_null().any()
         else ""
     )
     return (
-        "A curve that climbs away from the dashed line as examples are added is in-context learning. One that "
-        "stays on the line is none; one that starts high knew the answer from training. "
-        f"{chance}{_ends(prepared)}{_interval_words(information)}"
+        f"{chance}A curve that climbs above it makes more of the examples than striking off. {WORLD} A curve that "
+        "starts high knew the answer from training. Without examples neither the task nor its form, silent or "
+        f"printed, is known, so part of the first step is recognising them. {_ends(prepared)}"
+        f"{_interval_words(information)}"
     )
 
 
@@ -48,7 +54,7 @@ def emergence_over_tokens(information: Information, prepared: Prepared) -> str:
 
 
 def emergence_over_size(information: Information, prepared: Prepared) -> str:
-    """Say how many sizes there are and what the counts above chance are."""
+    """Say how many sizes there are and how many kinds of task each answers above both marks."""
     tokens = [words.count(count) for count in information.frame["train_tokens"].unique().sort()]
     differs = (
         "so that only size differs"

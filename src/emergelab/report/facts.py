@@ -9,6 +9,7 @@ from emergelab.report.content import Overlap
 from emergelab.report.information import GAINED, printed_gain
 from emergelab.report.labels import panel_words
 from emergelab.report.series import FRESH, TRAINED, Prepared, at_most_shots
+from emergelab.report.standing import marks, standing
 
 _MOST_LISTED = 4
 
@@ -23,14 +24,6 @@ def reading(rows: pl.DataFrame, measure: str = "accuracy") -> str:
         return words.span(*(say(known[measure].sort()[place]) for place in (0, -1)))
     value, lo, hi = known.select(measure, f"{measure}_lo", f"{measure}_hi").row(0)
     return say(value) if lo is None or hi is None else f"{say(value)} [{say(lo)}, {say(hi)}]"
-
-
-def above_chance(rows: pl.DataFrame) -> bool | None:
-    """Tell whether every line's interval lies above chance; None where that is not known."""
-    known = rows.select("accuracy_lo", "chance").drop_nulls()
-    if known.is_empty() or known.height < rows.height:
-        return None
-    return bool((known["accuracy_lo"] > known["chance"]).all())
 
 
 def verdict(prepared: Prepared, overlap: Overlap) -> list[str]:
@@ -55,9 +48,9 @@ def final_rows(prepared: Prepared, series: str | None = None) -> pl.DataFrame:
 
 
 def chance_words(rows: pl.DataFrame) -> str:
-    """Return 'chance 0.17', or nothing where chance is not known."""
+    """Return 'uniform guess 0.17', or nothing where it is not known."""
     chance = rows["chance"].mean()
-    return f"chance {words.share(float(str(chance)))}" if chance is not None else ""
+    return f"uniform guess {words.share(float(str(chance)))}" if chance is not None else ""
 
 
 def subject(prepared: Prepared) -> str:
@@ -86,7 +79,7 @@ def _headline(prepared: Prepared) -> str:
     at, tokens = shots_words(rows), words.count(float(str(rows["train_tokens"].max())))
     counts = above_by_size(prepared)
     if counts is None:
-        return f"{prepared.largest}, after {tokens} training tokens, was scored {at}; chance is not known."
+        return f"{prepared.largest}, after {tokens} training tokens, was scored {at}; a uniform guess is not known."
     (series, above, kinds), *smaller = reversed(counts)
     others = [f"{name} on {number or 'none'}" for name, number, _ in smaller[:_MOST_LISTED]]
     left = len(smaller) - len(others)
@@ -98,15 +91,16 @@ def _headline(prepared: Prepared) -> str:
     first = (
         f"{series} ({tokens} training tokens) on {above or 'none'} of {words.plural(kinds, 'kind')} of task"
     )
-    return f"Clearly above chance {at}: {', '.join([first, *others])}."
+    return f"Above {marks(prepared)}, {at}: {', '.join([first, *others])}."
 
 
 def _learned(prepared: Prepared) -> str:
     panels = _panels(final_rows(prepared, prepared.leading))
-    known = [(name, part) for name, part in panels if above_chance(part) is not None]
-    shown = [(name, part) for name, part in known if above_chance(part)] if known else panels
+    found = _leading_standing(prepared)
+    known = any(state is not None for state in found.values())
+    shown = [(name, part) for name, part in panels if found[name]] if known else panels
     if not shown:
-        return f"Nothing that {subject(prepared)} answers here stands out from chance."
+        return f"Nothing that {subject(prepared)} answers here is found above {marks(prepared)}."
     listed = [
         f"{_without_examples(prepared, name)}to {_reached(name, part)}" for name, part in shown[:_MOST_LISTED]
     ]
@@ -117,12 +111,20 @@ def _learned(prepared: Prepared) -> str:
 
 def _not_learned(prepared: Prepared) -> str:
     panels = _panels(final_rows(prepared, prepared.leading))
-    below = [(name, part) for name, part in panels if above_chance(part) is False]
+    found = _leading_standing(prepared)
+    below = [(name, part) for name, part in panels if found[name] is False]
     if not below:
         return ""
     listed = [_reached(name, part) for name, part in below[:_MOST_LISTED]]
     said = _with_chance(listed, [part for _, part in below[:_MOST_LISTED]])
-    return f"Not clearly above chance: {said}.{_more(below)}"
+    return f"Not found above {marks(prepared)}: {said}.{_more(below)}"
+
+
+def _leading_standing(prepared: Prepared) -> dict[str, bool | None]:
+    """Return by panel whether the leading model is found above both marks."""
+    return {
+        panel: state for (series, panel), state in standing(prepared).items() if series == prepared.leading
+    }
 
 
 def _reached(name: str, part: pl.DataFrame) -> str:
@@ -135,7 +137,7 @@ def _more(panels: list[tuple[str, pl.DataFrame]]) -> str:
 
 
 def _with_chance(listed: list[str], parts: list[pl.DataFrame]) -> str:
-    """Name chance once where all parts share it, else beside each."""
+    """Name the guess once where all parts share it, else beside each."""
     chances = [chance_words(part) for part in parts]
     if len(set(chances)) == 1:
         return words.listing(listed) + (f"; {chances[0]}" if chances[0] else "")
@@ -265,10 +267,11 @@ def nats_agree(before: pl.DataFrame, after: pl.DataFrame) -> bool:
 
 
 def above_by_size(prepared: Prepared) -> list[tuple[str, int, int]] | None:
-    """Return (series, kinds of task clearly above chance, kinds), small to large; None: unknown chance."""
+    """Return (series, kinds of task found above both marks, kinds), small to large; None: not known."""
     counts: list[tuple[str, int, int]] = []
+    found = standing(prepared)
     for series in prepared.sizes:
-        states = [above_chance(part) for _, part in _panels(final_rows(prepared, series))]
+        states = [state for (name, _), state in found.items() if name == series]
         if None in states:
             return None
         counts.append((series, sum(map(bool, states)), len(states)))
@@ -276,11 +279,11 @@ def above_by_size(prepared: Prepared) -> list[tuple[str, int, int]] | None:
 
 
 def by_size(prepared: Prepared) -> str:
-    """Return how many kinds of task each size answers above chance, or nothing where that is not known."""
+    """Return how many kinds of task each size answers above both marks, or nothing where that is not known."""
     counts = above_by_size(prepared) or []
     listed = [f"{series} {above} of {kinds}" for series, above, kinds in counts]
     return (
-        f"Kinds of task clearly above chance after the last token of each size: {words.listing(listed)}."
+        f"Kinds of task above {marks(prepared)} after the last token of each size: {words.listing(listed)}."
         if listed
         else ""
     )
