@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 import altair as alt
+import numpy as np
 import polars as pl
 import pytest
 from altair.utils.schemapi import validate_jsonschema
@@ -114,14 +115,67 @@ def test_gain_in_answers_is_counted_on_the_same_prompts():
     assert row["hi"] == pytest.approx(min(1, centre + half))
 
 
-def test_gain_over_five_seeds_takes_each_seed_as_one_cluster():
-    design = Design(layers=(4,), tokens=(6_000_000,), shots=1, prompts=16, seeds=tuple(range(5)))
-    gain = information.printed_gain(prepare(report_input(design))).data
-    few = replace(design, seeds=(0, 1, 2, 3))
-    single = information.printed_gain(prepare(report_input(few))).data
-    assert gain["seed"].null_count() == gain.height
-    assert gain.filter(pl.col("measure") == information.GAINED).height == 2
-    assert set(single["seed"]) == {0, 1, 2, 3}
+def crossed_variance(values: np.ndarray) -> float:
+    """Return the variance of the mean of (seeds, prompts) by the mean squares of a two-way layout."""
+    seeds, prompts = values.shape
+    by_seed, by_prompt = (values.mean(axis=axis, keepdims=True) - values.mean() for axis in (1, 0))
+    rest = values - values.mean() - by_seed - by_prompt
+    of_seeds = prompts * np.sum(by_seed**2) / (seeds - 1)
+    of_prompts = seeds * np.sum(by_prompt**2) / (prompts - 1)
+    of_rest = np.sum(rest**2) / ((seeds - 1) * (prompts - 1))
+    return float((of_seeds + max(of_prompts - of_rest, 0.0)) / values.size)
+
+
+def same_prompts(content: ReportInput) -> ReportInput:
+    """Make some prompts hard for every seed alike: the first five are always wrong when printed."""
+    hard = (pl.col("form") == "steps") & (pl.col("prompt") < 5)
+    items = content.items.with_columns(correct=pl.col("correct") & ~hard)
+    return replace(content, items=items)
+
+
+FIVE = Design(layers=(4,), tokens=(6_000_000,), shots=1, prompts=16, seeds=tuple(range(5)))
+
+
+def by_seed_and_prompt(items: pl.DataFrame) -> np.ndarray:
+    return items.sort("cell", "prompt")["correct"].to_numpy().reshape(5, -1).astype(float)
+
+
+def test_gain_over_five_seeds_varies_with_seeds_and_with_the_prompts_that_all_of_them_answer():
+    content = same_prompts(report_input(FIVE))
+    shown = information.printed_gain(prepare(content)).data
+    row = shown.filter((pl.col("measure") == information.GAINED) & (pl.col("split") == "held_out"))
+    asked = content.items.filter(
+        (pl.col("task") == "pair")
+        & (pl.col("split") == "held_out")
+        & (pl.col("decoding") == "teacher_forced")
+        & (pl.col("argument") == "fresh")
+        & (pl.col("shot") == 1)
+        & (pl.col("step") == 0)
+    )
+    silent, printed = (
+        by_seed_and_prompt(asked.filter(pl.col("form") == form)) for form in ("direct", "steps")
+    )
+    gained = printed - silent
+    half = stats.t.ppf(0.975, 4) * math.sqrt(crossed_variance(gained))
+    assert (row["seed"].to_list(), row["n"].to_list()) == ([None], [gained.size])
+    assert row.select("silent", "printed", "value").row(0) == pytest.approx(
+        (silent.mean(), printed.mean(), gained.mean())
+    )
+    assert row.select("lo", "hi").row(0) == pytest.approx((gained.mean() - half, gained.mean() + half))
+    assert half > stats.t.ppf(0.975, 4) * stats.sem(gained.mean(axis=1))  # which leaves the prompts out
+
+
+def test_below_five_seeds_gains_are_those_of_single_seeds():
+    few = information.printed_gain(prepare(report_input(replace(FIVE, seeds=(0, 1, 2, 3))))).data
+    assert set(few["seed"]) == {0, 1, 2, 3}
+
+
+def test_a_gain_that_never_varied_is_still_not_certain():
+    items = report_input(FIVE).items.with_columns(correct=pl.lit(value=True))
+    shown = information.printed_gain(prepare(report_input(FIVE, items=items))).data
+    gains = shown.filter(pl.col("measure") == information.GAINED)
+    assert set(gains["value"]) == {0.0}
+    assert all(lo < 0 < hi for lo, hi in gains.select("lo", "hi").iter_rows())
 
 
 def test_gain_in_nats_is_what_printing_saves():
@@ -198,27 +252,27 @@ def test_below_five_seeds_every_seed_is_a_line_and_from_five_all_are_one():
     )
 
 
-def test_steps_over_five_seeds_have_a_students_t_interval_over_their_means():
-    design = Design(layers=(4,), tokens=(6_000_000,), shots=2, prompts=16, seeds=tuple(range(6)))
-    content = report_input(design)
+def test_steps_over_five_seeds_solve_wilsons_equation_with_the_variance_of_seeds_and_prompts():
+    content = same_prompts(report_input(FIVE))
     shown = information.free_generation(prepare(content)).data
     step = shown.filter(
         (pl.col("part") == "step 2") & (pl.col("split") == "held_out") & (pl.col("decoding") == "free")
     )
-    chosen = content.items.filter(
-        (pl.col("form") == "steps")
-        & (pl.col("split") == "held_out")
-        & (pl.col("decoding") == "free")
-        & (pl.col("argument") == "fresh")
-        & (pl.col("shot") == 2)
-        & (pl.col("step") == 2)
+    right = by_seed_and_prompt(
+        content.items.filter(
+            (pl.col("form") == "steps")
+            & (pl.col("split") == "held_out")
+            & (pl.col("decoding") == "free")
+            & (pl.col("argument") == "fresh")
+            & (pl.col("shot") == 1)
+            & (pl.col("step") == 2)
+        )
     )
-    assert len(set(chosen.group_by("cell").len()["len"])) == 1  # so that pooled and mean share agree
-    means = chosen.group_by("cell").agg(pl.col("correct").mean())["correct"].to_numpy()
-    lo, hi = stats.t.interval(0.95, len(means) - 1, means.mean(), stats.sem(means))
-    assert step["value"].to_list() == [pytest.approx(means.mean())]
-    assert step["lo"].to_list() == [pytest.approx(lo)]
-    assert step["hi"].to_list() == [pytest.approx(hi)]
+    mean, quantile = right.mean(), stats.t.ppf(0.975, 4)
+    assert step["value"].to_list() == [pytest.approx(mean)]
+    trials = min(mean * (1 - mean) / crossed_variance(right), right.size)
+    for limit in step.select("lo", "hi").row(0):
+        assert abs(mean - limit) == pytest.approx(quantile * math.sqrt(limit * (1 - limit) / trials))
 
 
 def test_an_estimate_that_is_not_finite_is_missing():

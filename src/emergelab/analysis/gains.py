@@ -34,7 +34,18 @@ def paired_gain(items: pl.DataFrame) -> pl.DataFrame:
     return conform(gains.sort(_PROMPTS), GAINS)
 
 
-def _gains(items: pl.DataFrame) -> pl.DataFrame:
+def paired_verdicts(items: pl.DataFrame) -> pl.DataFrame:
+    """Return one row for each pair that `paired_gain` compares.
+
+    The columns: cell, predictor, task, split, decoding, argument, shots, prompt, and whether the silent and
+    the printed form are right on the final answer (`final`, `final_steps`) and on the whole answer
+    (`whole`, `whole_steps`). Raises ValueError as `paired_gain` does.
+    """
+    pairs = pl.concat([_pairs(part) for part in by_cell(with_shots(items))])
+    return pairs.select(*_PROMPTS, "prompt", "final", "final_steps", "whole", "whole_steps")
+
+
+def _pairs(items: pl.DataFrame) -> pl.DataFrame:
     verdicts = _verdicts(items)
     names = [*(name for name in _PROMPTS if name != "argument"), "prompt"]
     direct = verdicts.filter(pl.col("form") == "direct")
@@ -42,6 +53,11 @@ def _gains(items: pl.DataFrame) -> pl.DataFrame:
     pairs = direct.join(steps, on=names, how="inner", maintain_order="left", suffix="_steps", validate="1:1")
     if not pairs.filter(pl.col("argument") != pl.col("argument_steps")).is_empty():
         raise ValueError("The prompts of the direct and of the steps form must share their arguments.")
+    return pairs
+
+
+def _gains(items: pl.DataFrame) -> pl.DataFrame:
+    pairs = _pairs(items)
     final, whole = _gain(pairs, "final"), _gain(pairs, "whole")
     whole = whole.select(*_PROMPTS, *(pl.col(name).alias(f"whole_{name}") for name in _VALUES))
     method = pl.lit(estimate.PAIRED_SHARES).alias("gain_method")

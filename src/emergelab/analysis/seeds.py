@@ -41,6 +41,32 @@ def pooled_scores(scores: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([CURVES.to_frame(), *scales])
 
 
+def crossed_shares(answers: pl.DataFrame) -> pl.DataFrame:
+    """Pool right-or-wrong `value`s (1.0 or 0.0) as `crossed` does; add `lo`, `hi` and `method` as for accuracy."""
+    pooled = crossed(answers)
+    interval = _share_interval(*numbers(pooled, "value", "variance", "seeds", "prompts", "n"))
+    return _with_interval(pooled, interval, POOLED_SHARE)
+
+
+def crossed_gains(answers: pl.DataFrame) -> pl.DataFrame:
+    """Pool gains and losses (`value` 1.0, 0.0 or -1.0) as `crossed` does; add Student's `lo`, `hi`, `method`.
+
+    The variance is at least that of one prompt gained and one lost, added as for a single run (see
+    `intervals.paired_shares`): that nothing varied this time does not say that nothing can.
+    """
+    pooled = crossed(answers)
+    value, variance, seeds, prompts = numbers(pooled, "value", "variance", "seeds", "prompts")
+    lo, hi = intervals.student(value, np.maximum(variance, 2 / np.square(prompts + 2)), seeds - 1)
+    return _with_interval(pooled, (np.clip(lo, -1.0, 1.0), np.clip(hi, -1.0, 1.0)), POOLED_MEAN)
+
+
+def _with_interval(pooled: pl.DataFrame, interval: intervals.Interval, method: str) -> pl.DataFrame:
+    lo, hi = (
+        pl.Series(name, ends, nan_to_null=True) for name, ends in zip(("lo", "hi"), interval, strict=True)
+    )
+    return pooled.with_columns(lo, hi, method=pl.lit(method))
+
+
 def _pooled(runs: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
     """Pool the runs of one scale."""
     ours = items.filter(pl.col("cell").is_in(runs["cell"].implode()))
@@ -85,9 +111,9 @@ def _description(answers: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:
 def _measures(answers: pl.DataFrame) -> list[pl.DataFrame]:
     whole = answers.filter(pl.col("step") == 0)
     steps = credits_of(answers, ("group", "seed", "prompt"))
-    correct = _crossed(whole.with_columns(value=pl.col("correct").cast(pl.Float64)))
-    nats = _crossed(whole.with_columns(value=pl.col("nats").cast(pl.Float64)))
-    step = _crossed(steps.rename({"credit": "value"}))
+    correct = crossed(whole.with_columns(value=pl.col("correct").cast(pl.Float64)))
+    nats = crossed(whole.with_columns(value=pl.col("nats").cast(pl.Float64)))
+    step = crossed(steps.rename({"credit": "value"}))
     printed = steps.group_by("group", maintain_order=True).agg(step_n=pl.col("printed").sum())
     return [
         correct.rename({"value": "accuracy"}),
@@ -103,8 +129,11 @@ def _measures(answers: pl.DataFrame) -> list[pl.DataFrame]:
     ]
 
 
-def _crossed(answers: pl.DataFrame) -> pl.DataFrame:
-    """Return by group the mean over seeds of the mean `value`, its variance, and the counts.
+def crossed(answers: pl.DataFrame) -> pl.DataFrame:
+    """Return by `group` the mean over seeds of the mean `value`, its `variance`, and the counts.
+
+    `answers` has the columns group (any label), seed, prompt and value; null values are left out. The
+    result has group, value, variance, n (answers), seeds and prompts.
 
     The seeds' means vary with the seeds and with single answers; what a prompt does to all seeds alike is
     not in it. That is how far the deviations of one prompt add up over the seeds, less what they would

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
 import polars as pl
 
 from emergelab.analysis import estimate
-from emergelab.analysis.gains import paired_gain
+from emergelab.analysis.gains import paired_gain, paired_verdicts
+from emergelab.analysis.seeds import crossed, crossed_gains, crossed_shares
 from emergelab.report.labels import PANEL, SPLIT_WORDS
 from emergelab.report.series import FRESH, TRAINED, Prepared, at_most_shots
 from emergelab.scores.tables import ITEMS
@@ -234,22 +234,31 @@ def _accuracy_gained(prepared: Prepared) -> pl.DataFrame:
     keys = ["task", "split", "series", "series_rank", "train_tokens", "shots"]
     silent = rows.filter(pl.col("form") == "direct").with_columns(panel=_split_panel())
     drawn = silent.select(*keys, "panel", "panel_rank", "seed", "line", "lines")
-    gains = _paired(prepared, rows)
-    seeds = drawn.join(gains, on=[*keys, "seed"], maintain_order="left")
-    together = drawn.filter(pl.col("seed").is_null()).join(
-        _over_seeds(gains, keys), on=keys, maintain_order="left"
+    items, labels = _scored_both_ways(prepared, rows)
+    seeds = drawn.join(_paired(items, labels), on=[*keys, "seed"], maintain_order="left")
+    pooled = drawn.filter(pl.col("seed").is_null())
+    # Pairs are made anew for what is drawn over seeds, and only then.
+    ours = labels.join(
+        pooled.select("series", "train_tokens").unique(), on=["series", "train_tokens"], how="semi"
     )
+    answered = items.join(ours, on="cell", how="semi")
+    together = pooled.join(_paired_over_seeds(answered, ours, keys), on=keys, maintain_order="left")
     return pl.concat([seeds, together], how="diagonal_relaxed").with_columns(measure=pl.lit(GAINED))
 
 
-def _paired(prepared: Prepared, rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the gain in whole answers of every seed, paired by prompt."""
+def _scored_both_ways(prepared: Prepared, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the items that the gain is counted on, and the labels of their cells."""
     last = rows.select("task", shot="shots").unique()
     items = prepared.items.filter((pl.col("decoding") == "teacher_forced") & TRAINED).join(
         last, on=["task", "shot"], how="semi"
     )
     labels = items.select("cell", "series", "series_rank", "train_tokens", "seed").unique()
-    gains = paired_gain(items.select(ITEMS.names())).filter(FRESH).join(labels, on="cell")
+    return items.select(ITEMS.names()), labels
+
+
+def _paired(items: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
+    """Return the gain in whole answers of every seed, paired by prompt."""
+    gains = paired_gain(items).filter(FRESH).join(labels, on="cell")
     return gains.select(
         *("task", "split", "series", "series_rank", "train_tokens", "shots", "seed", "n"),
         silent="whole_direct",
@@ -261,24 +270,19 @@ def _paired(prepared: Prepared, rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _over_seeds(gains: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    """Return the gain over all seeds, each seed's prompts belonging together."""
-    rows: list[dict[str, object]] = []
-    for group, part in gains.group_by(keys, maintain_order=True):
-        n = part["n"].cast(pl.Float64)
-        found = estimate.ratio((part["value"] * n).to_numpy(), n.to_numpy())
-        means = part.select((pl.col("silent", "printed") * pl.col("n")).sum() / pl.col("n").sum()).row(
-            0, named=True
-        )
-        rows.append(dict(zip(keys, group, strict=True)) | means | _columns_of(found) | {"n": int(n.sum())})
-    schema = {
-        name: gains.schema[name] for name in (*keys, "silent", "printed", "value", "lo", "hi", "method", "n")
-    }
-    return pl.DataFrame(rows, schema=schema)
-
-
-def _columns_of(found: estimate.Estimate) -> dict[str, object]:
-    return {"value": found.value, "lo": found.lo, "hi": found.hi, "method": found.method}
+def _paired_over_seeds(items: pl.DataFrame, labels: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    """Return the gain over all seeds, which answer the same prompts."""
+    pairs = paired_verdicts(items).filter(FRESH).join(labels, on="cell")
+    silent, printed = (pl.col(name).cast(pl.Float64) for name in ("whole", "whole_steps"))
+    grouped = pairs.select(
+        "seed", "prompt", group=pl.struct(keys), silent=silent, printed=printed, value=printed - silent
+    )
+    pooled = crossed_gains(grouped)
+    for name in ("silent", "printed"):
+        part = crossed(grouped.with_columns(value=name)).select("group", pl.col("value").alias(name))
+        pooled = pooled.join(part, on="group", how="left", maintain_order="left")
+    estimates = ("silent", "printed", "value", "lo", "hi", "method")
+    return pooled.unnest("group").select(*keys, pl.col("n").cast(pl.Int32), *estimates)
 
 
 def _nats_saved(prepared: Prepared) -> pl.DataFrame:
@@ -327,38 +331,39 @@ def _steps(prepared: Prepared, whole: pl.DataFrame) -> pl.DataFrame:
         & pl.col("correct").is_not_null()
     ).filter(pl.col("train_tokens") == pl.col("train_tokens").max())
     rows = cells.join(last, on=PANEL, maintain_order="left").filter(pl.col("shot") == pl.col("shots"))
-    keys = (*PANEL, "panel", "panel_rank", "series", "decoding", "shots", "step", "seed")
-    counted = rows.group_by(keys, maintain_order=True).agg(
-        n=pl.len().cast(pl.Int64), right=pl.col("correct").sum()
-    )
-    several = counted.filter(pl.col("step").max().over("panel") > 1)
+    several = rows.filter(pl.col("step").max().over("panel") > 1)
+    keys = (*PANEL, "panel", "panel_rank", "series", "decoding", "shots", "step")
     together = whole["seed"].null_count() > 0
-    estimates = _steps_over_seeds(several, keys[:-1]) if together else _each_seed(several)
+    estimates = _steps_over_seeds(several, keys) if together else _each_seed(several, (*keys, "seed"))
     return estimates.with_columns(
         part=pl.format("step {}", "step"), part_rank=pl.col("step").cast(pl.Int64), line=pl.col("series")
     )
 
 
-def _each_seed(counted: pl.DataFrame) -> pl.DataFrame:
+def _each_seed(rows: pl.DataFrame, keys: tuple[str, ...]) -> pl.DataFrame:
+    counted = rows.group_by(keys, maintain_order=True).agg(
+        n=pl.len().cast(pl.Int64), right=pl.col("correct").sum()
+    )
     found = [estimate.proportion(right, n) for right, n in counted.select("right", "n").iter_rows()]
     return counted.with_columns(*_series_of(found))
 
 
-def _steps_over_seeds(counted: pl.DataFrame, keys: tuple[str, ...]) -> pl.DataFrame:
-    groups = counted.group_by(keys, maintain_order=True).agg("right", "n")
-    found = [
-        estimate.ratio(*(np.array(values, dtype=np.float64) for values in pair))
-        for pair in groups.select("right", "n").iter_rows()
-    ]
-    together = groups.with_columns(pl.col("n").list.sum(), seed=pl.lit(None, dtype=pl.Int32))
-    return together.with_columns(*_series_of(found))
+def _steps_over_seeds(rows: pl.DataFrame, keys: tuple[str, ...]) -> pl.DataFrame:
+    """Pool the verdicts on each step over seeds, which answer the same prompts."""
+    verdicts = rows.select("seed", "prompt", group=pl.struct(keys), value=pl.col("correct").cast(pl.Float64))
+    pooled = crossed_shares(verdicts).unnest("group")
+    return pooled.select(
+        *keys,
+        *("value", "lo", "hi", "method"),
+        n=pl.col("n").cast(pl.Int64),
+        seed=pl.lit(None, dtype=pl.Int32),
+    )
 
 
 def _series_of(found: list[estimate.Estimate]) -> list[pl.Series]:
-    columns = [_columns_of(one) for one in found]
     return [
         pl.Series(
-            name, [column[name] for column in columns], dtype=pl.String if name == "method" else pl.Float64
+            name, [getattr(one, name) for one in found], dtype=pl.String if name == "method" else pl.Float64
         )
         for name in ("value", "lo", "hi", "method")
     ]
