@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 from scipy import stats
 
-from emergelab.report import charts, figures, information, theme
+from emergelab.report import account, captions, charts, figures, information, theme
 from emergelab.report.content import ReportInput
 from emergelab.report.information import ACCURACY, NATS
 from emergelab.report.labels import panel_words
@@ -118,8 +118,10 @@ def test_gain_in_answers_is_counted_on_the_same_prompts():
 def crossed_variance(values: np.ndarray) -> float:
     """Return the variance of the mean of (seeds, prompts) by the mean squares of a two-way layout."""
     seeds, prompts = values.shape
-    by_seed, by_prompt = (values.mean(axis=axis, keepdims=True) - values.mean() for axis in (1, 0))
-    rest = values - values.mean() - by_seed - by_prompt
+    mean = float(np.mean(values))
+    by_seed = np.mean(values, axis=1, keepdims=True) - mean
+    by_prompt = np.mean(values, axis=0, keepdims=True) - mean
+    rest = values - mean - by_seed - by_prompt
     of_seeds = prompts * np.sum(by_seed**2) / (seeds - 1)
     of_prompts = seeds * np.sum(by_prompt**2) / (prompts - 1)
     of_rest = np.sum(rest**2) / ((seeds - 1) * (prompts - 1))
@@ -442,6 +444,28 @@ def test_the_count_of_documents_tells_corpora_apart_only_where_models_read_equal
         "4 layers, 1k documents",
         "4 layers, 133k documents",
     )
+
+
+def test_sizes_and_corpora_are_counted_apart():
+    fixed = pl.lit(1_000, dtype=pl.Int64).alias("unique_documents")
+    large = pl.lit(133_000, dtype=pl.Int64).alias("unique_documents")
+    scores, curves = (
+        pl.concat([table.with_columns(large), table.with_columns(fixed, *renamed)])
+        for table, renamed in (
+            (CONTENT.scores, [pl.col("cell") + "-small"]),
+            (CONTENT.curves, []),
+        )
+    )
+    content = report_input(SMALL, scores=scores, curves=curves)
+    prepared = prepare(content)
+    assert (len(prepared.sizes), prepared.shapes, prepared.corpora) == (4, 2, 2)
+    assert "2 model sizes, 2 corpora, 2 token counts and 1 seed" in account.account(content, prepared)["lead"]
+    shown = information.emergence_over_size(prepared)
+    said = captions.emergence_over_size(shown, prepared)
+    assert "so that the corpus may differ as well as the size" in said
+    assert "2 sizes show" in said
+    drawn = str(charts.draw_emergence_over_size(shown, prepared).chart.to_dict(validate=False))
+    assert "'corpus'" in drawn  # a line for each corpus
 
 
 def test_tasks_come_in_the_order_of_the_study():

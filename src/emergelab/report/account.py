@@ -103,7 +103,8 @@ def method(prepared: Prepared) -> dict[str, Any]:
 def _lead(content: ReportInput, prepared: Prepared) -> str:
     trained = content.scores.filter(TRAINED)
     design = [
-        words.plural(len(prepared.sizes), "model size"),
+        words.plural(prepared.shapes, "model size"),
+        *([f"{prepared.corpora} corpora"] if prepared.corpora > 1 else []),
         words.plural(trained["train_tokens"].n_unique(), "token count"),
         words.plural(trained["seed"].n_unique(), "seed"),
     ]

@@ -25,7 +25,7 @@ def shot_curves(information: Information, prepared: Prepared) -> str:
         else ""
     )
     return (
-        f"{chance}A curve that climbs above it makes more of the examples than striking off. {WORLD} A curve that "
+        f"{chance}A curve above it does better than that guess. {WORLD} A curve that "
         "starts high knew the answer from training. Without examples neither the task nor its form, silent or "
         f"printed, is known, so part of the first step is recognising them. {_ends(prepared)}"
         f"{_interval_words(information)}"
@@ -56,14 +56,19 @@ def emergence_over_tokens(information: Information, prepared: Prepared) -> str:
 def emergence_over_size(information: Information, prepared: Prepared) -> str:
     """Say how many sizes there are and how many kinds of task each answers above both marks."""
     tokens = [words.count(count) for count in information.frame["train_tokens"].unique().sort()]
+    differing = [
+        *(["the training tokens"] if len(tokens) > 1 else []),
+        *(["the corpus"] if prepared.corpora > 1 else []),
+    ]
     differs = (
-        "so that only size differs"
-        if len(tokens) == 1
-        else "so that the training tokens differ as well as the size"
+        f"so that {words.listing(differing)} may differ as well as the size"
+        if differing
+        else "so that only size differs"
     )
-    sizes = words.plural(information.frame["series"].n_unique(), "size")
+    lines = "A line joins the sizes on one corpus. " if prepared.corpora > 1 else ""
+    sizes = words.plural(information.frame["params"].n_unique(), "size")
     return (
-        f"Each size after its last training token ({words.listing(tokens)}), {differs}. "
+        f"Each size after its last training token ({words.listing(tokens)}), {differs}. {lines}"
         f"{facts.by_size(prepared)} {sizes} show where a change lies, not its shape."
     )
 

@@ -299,11 +299,11 @@ def _estimates(rows: pl.DataFrame, axes: Axes, scales: Scales) -> list[Chart]:
 
 
 def _links(rows: pl.DataFrame, axes: Axes) -> list[Chart]:
-    """Join the sizes of one seed, where every size is one series."""
-    if rows["params"].n_unique() < rows["series"].n_unique():
+    """Join the sizes of one seed on one corpus, where each of these is one series."""
+    if rows.select("params", "corpus").n_unique() < rows["series"].n_unique():
         return []
     link = alt.Chart().mark_line(strokeWidth=1, color=theme.variable("guess"), opacity=0.6)
-    return [link.encode(x=axes.x, y=axes.y, detail="seed:N")]
+    return [link.encode(x=axes.x, y=axes.y, detail=["seed:N", "corpus:N"])]
 
 
 def _intervals(base: Chart, axes: Axes, scales: Scales) -> list[Chart]:

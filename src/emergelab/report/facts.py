@@ -82,12 +82,8 @@ def _headline(prepared: Prepared) -> str:
         return f"{prepared.largest}, after {tokens} training tokens, was scored {at}; a uniform guess is not known."
     (series, above, kinds), *smaller = reversed(counts)
     others = [f"{name} on {number or 'none'}" for name, number, _ in smaller[:_MOST_LISTED]]
-    left = len(smaller) - len(others)
-    others += (
-        [f"{words.plural(left, 'smaller size')} on {max(c[1] for c in smaller[-left:])} at most"]
-        if left
-        else []
-    )
+    left, noun = len(smaller) - len(others), "more size" if prepared.corpora == 1 else "more model"
+    others += [f"{words.plural(left, noun)} on {max(c[1] for c in smaller[-left:])} at most"] if left else []
     first = (
         f"{series} ({tokens} training tokens) on {above or 'none'} of {words.plural(kinds, 'kind')} of task"
     )
@@ -282,8 +278,9 @@ def by_size(prepared: Prepared) -> str:
     """Return how many kinds of task each size answers above both marks, or nothing where that is not known."""
     counts = above_by_size(prepared) or []
     listed = [f"{series} {above} of {kinds}" for series, above, kinds in counts]
+    each = "size" if prepared.corpora == 1 else "model"
     return (
-        f"Kinds of task above {marks(prepared)} after the last token of each size: {words.listing(listed)}."
+        f"Kinds of task above {marks(prepared)} after the last token of each {each}: {words.listing(listed)}."
         if listed
         else ""
     )

@@ -208,7 +208,7 @@ def by_measure(rows: pl.DataFrame) -> pl.DataFrame:
     """Turn accuracy and nats into rows of their own. A uniform guess costs minus ln(chance) nats."""
     guesses = {ACCURACY: pl.col("chance"), NATS: -pl.col("chance").log()}
     names = {ACCURACY: "accuracy", NATS: "nats"}
-    extra = ("params", "train_tokens", "argument", "decoding")
+    extra = ("params", "train_tokens", "corpus", "argument", "decoding")
     parts = [
         rows.select(
             *_LABELS,

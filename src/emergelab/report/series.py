@@ -20,9 +20,9 @@ class Prepared:
     """The tables of a study, labelled and in the order in which a reader meets them.
 
     `answers` has the columns of CURVES and `series`, `series_rank` (small to large, then what was not
-    trained), `panel`, `panel_rank`, `line` (one seed, or all) and `lines` (how many share a series). `items`
-    has those of ITEMS with the same labels and `train_tokens`, `losses` those of LOSSES with `series`,
-    `series_rank` and `line`.
+    trained), `corpus` (its rank by size), `panel`, `panel_rank`, `line` (one seed, or all) and `lines` (how
+    many share a series). `items` has those of ITEMS with the same labels and `train_tokens`, `losses` those
+    of LOSSES with `series`, `series_rank` and `line`.
     """
 
     answers: pl.DataFrame
@@ -45,6 +45,16 @@ class Prepared:
         return self.answers.filter(~TRAINED | (pl.col("train_tokens") == last))
 
     @property
+    def shapes(self) -> int:
+        """How many model sizes were trained; a series is one size on one corpus."""
+        return self.answers.filter(TRAINED).select("layers", "width", "params").n_unique()
+
+    @property
+    def corpora(self) -> int:
+        """How many corpora models were trained on."""
+        return self.answers.filter(TRAINED)["corpus"].n_unique()
+
+    @property
     def largest(self) -> str | None:
         """The largest trained model's series."""
         return self.sizes[-1] if self.sizes else None
@@ -65,7 +75,7 @@ def prepare(content: ReportInput) -> Prepared:
     series = name_series(cells)
     panels = name_panels(pl.concat([scores.select(PANEL), curves.select(PANEL)]), _tasks(content.run))
     of_cell = cells.join(series, on=KEYS, how="left", nulls_equal=True).select(
-        *_CELL, "series", "series_rank"
+        *_CELL, "series", "series_rank", "corpus"
     )
     answers = (
         curves.join(of_cell, on=_CELL, how="left", nulls_equal=True, maintain_order="left")
