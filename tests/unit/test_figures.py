@@ -104,7 +104,7 @@ def test_gain_in_answers_is_counted_on_the_same_prompts():
         ).sort("prompt")["correct"]
         for form in ("direct", "steps")
     )
-    n, gained, lost = len(silent), (printed & ~silent).sum(), (silent & ~printed).sum()
+    n, gained, lost = len(silent), int((printed & ~silent).sum()), int((silent & ~printed).sum())
     assert (row["silent"], row["printed"], row["n"]) == (silent.mean(), printed.mean(), n)
     assert row["value"] == pytest.approx((gained - lost) / n)
     # Bonett and Price 2012, Stat. Methods Med. Res. 21:623: one half added to each count, variance of the rest.
