@@ -25,7 +25,7 @@ from ratios import interleave, spread
 
 ROOT = Path(__file__).resolve().parents[1]
 GRAMMAR = ROOT / "src" / "emergelab" / "grammars" / "functions.cag"
-BATCH = 64
+BATCH = 512
 CONTEXTS = (48, 256)
 
 
@@ -37,7 +37,7 @@ def main() -> dict[str, object]:
 
 
 def measure(language: Language, context: int) -> dict[str, object]:
-    """Measure one context in batches of a training step; a batch takes well below a millisecond."""
+    """Measure one context in batches large enough that the call from Python does not count."""
     labelled, tokens = kernel(language, context, labels=True), kernel(language, context, labels=False)
     arrays = NumpySampler(language, context)
     slow = twin(language, context)
