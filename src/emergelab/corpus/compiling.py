@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -204,8 +205,7 @@ class _Compiler:
         return [term.local, len(term.slots), *term.slots]
 
     def _law(self, law: Law) -> int:
-        numbers = (*law.numbers, 0.0, 0.0)
-        self._laws.append((_LAWS[law.name], numbers[0], numbers[1]))
+        self._laws.append((_LAWS[law.name], *_law_numbers(law)))
         return len(self._laws) - 1
 
     def _object_law(self, law: Law) -> int:
@@ -221,6 +221,20 @@ class _Compiler:
 
 def _zeros(draws: tuple[Draw, ...]) -> list[int]:
     return [0] * len(draws)
+
+
+def _law_numbers(law: Law) -> tuple[float, float]:
+    """Return the two numbers from which the sampler draws: a law's own, or what would be computed again."""
+    match law.name:
+        case "stop":
+            stop = law.numbers[0]
+            return stop, 1 / math.log1p(-stop) if stop < 1 else 0.0
+        case "power":
+            return law.numbers[0], -1 / law.numbers[0]
+        case "uniform":
+            return law.numbers[0], law.numbers[1]
+        case "all":
+            return 0.0, 0.0
 
 
 def _packed(parts: dict[str, np.ndarray], first_object: int, step: int) -> tuple[np.ndarray, np.ndarray]:

@@ -295,9 +295,9 @@ def _count(whole, weights, state, law, objects):
     if kind == STOP:
         if a >= 1.0:
             return np.int64(1)
-        turns = 1.0 + np.floor(np.log(unit(state)) / np.log1p(-a))
+        turns = 1.0 + np.floor(np.log(unit(state)) * weights[whole[_LAW_B] + law])
     else:
-        turns = np.floor(unit(state) ** (-1.0 / a))
+        turns = np.floor(unit(state) ** weights[whole[_LAW_B] + law])
     return np.int64(min(turns, _MAX_COUNT))
 
 
