@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from pydantic import ValidationError
 
@@ -22,7 +21,7 @@ from emergelab.model.spec import ModelSpec
 from emergelab.pipeline.step import Step
 from emergelab.recipes.study_spec import Study
 from emergelab.rng import stream
-from emergelab.spec import Json
+from emergelab.spec import JsonObject
 from emergelab.train.spec import TrainSettings, TrainSpec
 
 _STAGES = "emergelab.recipes.stages"
@@ -31,8 +30,6 @@ _FLOPS_PER_SECOND = 4e10
 _SECONDS_PER_STEP = 0.004
 _SECONDS_PER_PROMPT = 0.002
 _MOST_PARAMETERS = 10**10
-
-JsonObject: TypeAlias = dict[str, Json]
 
 
 @dataclass(frozen=True, kw_only=True)

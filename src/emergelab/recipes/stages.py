@@ -27,7 +27,7 @@ from emergelab.grammar.notation import parse
 from emergelab.model.spec import ModelSpec
 from emergelab.pipeline.step import StepContext
 from emergelab.rng import Stream, stream
-from emergelab.spec import Json, canonical_json
+from emergelab.spec import Json, JsonObject, canonical_json
 from emergelab.train.spec import TrainSpec
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ LOSS_POINTS = 200
 
 Spec = Mapping[str, Any]
 Inputs = Mapping[str, Path]
-JsonObject = dict[str, Json]
 
 
 def language_of(spec: Spec) -> Language:
@@ -63,7 +62,7 @@ def make_corpus(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> 
     corpus = Corpus(language, data_stream(spec["data_key"], 0), context=spec["context"])
     context.progress(1, 2)
     vocabulary = language.vocabulary
-    record: dict[str, Json] = {
+    record: JsonObject = {
         "overlap": {
             "training_tables": proof.training_tables,
             "held_out_tables": proof.held_out_tables,
@@ -121,7 +120,7 @@ def train_run(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> No
     with _notes_to_user(context):
         train(run, context.progress)
     device = choose_device(run.device)
-    description: dict[str, Json] = {
+    description: JsonObject = {
         "layers": model.layers,
         "width": model.width,
         "seed": spec["seed"],
@@ -175,7 +174,7 @@ def score_cell(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> N
             tables.append(generate_answers(predictor, prompts, cell=cell))
     pl.concat(tables).write_parquet(out / "items.parquet", compression="zstd")
     model = checkpoint.spec
-    record: dict[str, Json] = {
+    record: JsonObject = {
         "cell": cell,
         "layers": model.layers,
         "width": model.width,
