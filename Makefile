@@ -52,7 +52,7 @@ tests: $(BIN)/.installed-dev ## Run the tests without the slow ones
 slow: $(BIN)/.installed-dev ## Run the tests that take minutes
 	@$(ONE_THREAD) $(BIN)/pytest -m slow
 
-bench: $(BIN)/.installed-bench ## Measure ratios of speed: JSON to stdout and to build/bench.json
+bench: $(BIN)/.installed-dev ## Measure ratios of speed: JSON to stdout and to build/bench.json
 	@$(BIN)/python benchmarks --out build/bench.json
 
 format: $(BIN)/.installed-dev ## Format the code and mend what ruff can mend
@@ -80,10 +80,6 @@ $(BIN)/.installed: $(BIN)/python pyproject.toml constraints.txt
 
 $(BIN)/.installed-dev: $(BIN)/python pyproject.toml constraints.txt
 	@$(call install,.[dev])
-	@touch $(BIN)/.installed
-
-$(BIN)/.installed-bench: $(BIN)/python pyproject.toml constraints.txt
-	@$(call install,.[bench])
 	@touch $(BIN)/.installed
 
 # pip's complaints about missing package indexes are noise, its errors are not.

@@ -1,0 +1,47 @@
+"""What several commands share: arguments, formats, and how things are printed."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+ROWS_ON_SCREEN = 40
+
+
+class Format(StrEnum):
+    """How results are printed."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+GrammarArgument = Annotated[
+    str, typer.Argument(metavar="NAME|FILE", help="A shipped grammar's name or a .cag file.")
+]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder that `emergelab run` made.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def new_group(purpose: str) -> typer.Typer:
+    """Return an empty group of commands."""
+    return typer.Typer(no_args_is_help=True, help=purpose)
+
+
+def console() -> Console:
+    """Return the terminal, which takes what is printed as it is."""
+    from rich.console import Console  # noqa: PLC0415
+
+    # What is printed is data: brackets and colons in it mean nothing.
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def say_cut(console: Console, remedy: str) -> None:
+    """Say that more rows follow and how to see them."""
+    console.print(f"These are the first {ROWS_ON_SCREEN}. {remedy}", style="dim", soft_wrap=True)

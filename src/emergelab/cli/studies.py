@@ -1,0 +1,152 @@
+"""Commands on studies and their runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from emergelab.cli.options import ROWS_ON_SCREEN, Format, JsonOption, RunArgument, console, say_cut
+from emergelab.errors import UserError
+
+if TYPE_CHECKING:
+    from emergelab.recipes.results import Rows
+    from emergelab.recipes.running import Request
+
+
+def list_command(as_json: JsonOption = False) -> None:
+    """List the studies and grammars that come with emergelab."""
+    from emergelab.recipes.catalogue import catalogue  # noqa: PLC0415
+
+    entries = catalogue()
+    if as_json:
+        typer.echo(json.dumps(entries, indent=1))
+        return
+    from rich.table import Table  # noqa: PLC0415
+
+    for heading, rows in entries.items():
+        table = Table(title=heading.capitalize(), title_justify="left", box=None, padding=(0, 2, 0, 0))
+        table.add_column("name", style="bold")
+        table.add_column("what it is")
+        for row in rows:
+            table.add_row(row["name"], row["about"])
+        console().print(table)
+
+
+def run_command(
+    study: Annotated[
+        str, typer.Argument(metavar="NAME|FILE", help="A shipped study's name or a .toml file.")
+    ],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="ENTRY=VALUE", help="Set one entry of the study.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder; by default runs/<study>.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes; by default one a core.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+    ] = False,
+) -> None:
+    """Run a study, or go on with it: train its models, score them, and make the report."""
+    from emergelab.pipeline.progress import reporter_for  # noqa: PLC0415
+    from emergelab.recipes.running import available_cores, run_study  # noqa: PLC0415
+
+    request = _request(study, settings or [], out)
+    if dry_run:
+        _print_plan(request)
+        return
+    slots = workers or available_cores()
+    _print_page(run_study(request, workers=slots, reporter=reporter_for(sys.stderr)))
+
+
+def _request(study: str, settings: Sequence[str], out: Path | None) -> Request:
+    from emergelab.recipes.grid import build_grid  # noqa: PLC0415
+    from emergelab.recipes.run_folder import RunFolder  # noqa: PLC0415
+    from emergelab.recipes.running import Request  # noqa: PLC0415
+    from emergelab.recipes.study import find_study, read_study  # noqa: PLC0415
+
+    file = find_study(study)
+    grid = build_grid(file, read_study(file, settings))
+    folder = out or Path("runs") / file.name
+    return Request(study, tuple(settings), grid, RunFolder(folder))
+
+
+def _print_plan(request: Request) -> None:
+    from rich.table import Table  # noqa: PLC0415
+
+    from emergelab.recipes.running import plan_study  # noqa: PLC0415
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("step", "state", "about, seconds"):
+        table.add_column(heading, justify="right" if "seconds" in heading else "left")
+    steps = plan_study(request)
+    for step, state in steps[:ROWS_ON_SCREEN]:
+        table.add_row(step.name, str(state), f"{step.cost:.0f}")
+    terminal = console()
+    terminal.print(table)
+    if len(steps) > ROWS_ON_SCREEN:
+        say_cut(terminal, "The others follow.")
+    grid = request.grid
+    terminal.print(
+        f"{len(grid.runs)} training runs, {grid.cells} cells, {len(steps)} steps, into {request.folder.path}. "
+        "Nothing was done.",
+        soft_wrap=True,
+    )
+
+
+def results_command(
+    run: RunArgument,
+    table: Annotated[
+        str | None, typer.Option(help="scores (if nothing is said), curves, items, gains, losses or cells.")
+    ] = None,
+    sql: Annotated[str | None, typer.Option(help="A query over these tables instead.")] = None,
+    output: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.table,
+) -> None:
+    """Print a table of a run, or the answer to an SQL query over its tables."""
+    from emergelab.recipes import results  # noqa: PLC0415
+    from emergelab.recipes.run_folder import RunFolder  # noqa: PLC0415
+
+    if sql is not None and table is not None:
+        raise UserError(
+            "Got --table and --sql. A query names its tables itself. Leave one of the two options out."
+        )
+    folder = RunFolder(run)
+    screen = output is Format.table
+    if sql is None:
+        rows = results.read_table(folder, table or "scores", headlines=screen)
+    else:
+        rows = results.query(folder, sql)
+    if screen:
+        _print_rows(rows)
+    else:
+        sys.stdout.writelines(results.json_lines(rows) if output is Format.json else results.csv_lines(rows))
+
+
+def _print_rows(rows: Rows) -> None:
+    from emergelab.recipes.results import table_lines  # noqa: PLC0415
+
+    header, *lines = table_lines(rows.columns, list(islice(rows.rows, ROWS_ON_SCREEN)))
+    typer.secho(header, bold=True)
+    for line in lines:
+        typer.echo(line)
+    if next(rows.rows, None) is not None:
+        say_cut(console(), "--format csv or json prints all rows and columns, --sql chooses.")
+
+
+def report_command(run: RunArgument) -> None:
+    """Make the report of a finished run again and print where it is."""
+    from emergelab.recipes.run_folder import RunFolder  # noqa: PLC0415
+    from emergelab.recipes.running import make_report  # noqa: PLC0415
+
+    _print_page(make_report(RunFolder(run)))
+
+
+def _print_page(page: Path) -> None:
+    """Say where the report is: the path alone on the last line, for scripts."""
+    typer.echo(f"The report is ready. Open it in a browser:\n{page.absolute()}")
