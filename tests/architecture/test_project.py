@@ -13,7 +13,13 @@ import emergelab
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-REQUIREMENTS = [Requirement(line) for line in [*PROJECT["dependencies"], *EXTRAS["dev"], *EXTRAS["bench"]]]
+# What is for development takes the other extras in by the project's own name; fuzzing stands apart.
+NEEDED = [line for name, lines in EXTRAS.items() if name != "fuzz" for line in lines]
+REQUIREMENTS = [
+    requirement
+    for requirement in map(Requirement, [*PROJECT["dependencies"], *NEEDED])
+    if requirement.name != "emergelab"
+]
 LINES = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
 PINS = [Requirement(line) for line in LINES if line and not line.startswith("#")]
 
