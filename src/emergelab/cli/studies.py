@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -55,26 +54,14 @@ def run_command(
 ) -> None:
     """Run a study, or go on with it: train its models, score them, and make the report."""
     from emergelab.pipeline.progress import reporter_for  # noqa: PLC0415
-    from emergelab.recipes.running import available_cores, run_study  # noqa: PLC0415
+    from emergelab.recipes.running import available_cores, prepare_request, run_study  # noqa: PLC0415
 
-    request = _request(study, settings or [], out)
+    request = prepare_request(study, settings or [], out)
     if dry_run:
         _print_plan(request)
         return
     slots = workers or available_cores()
     _print_page(run_study(request, workers=slots, reporter=reporter_for(sys.stderr)))
-
-
-def _request(study: str, settings: Sequence[str], out: Path | None) -> Request:
-    from emergelab.recipes.grid import build_grid  # noqa: PLC0415
-    from emergelab.recipes.run_folder import RunFolder  # noqa: PLC0415
-    from emergelab.recipes.running import Request  # noqa: PLC0415
-    from emergelab.recipes.study import find_study, read_study  # noqa: PLC0415
-
-    file = find_study(study)
-    grid = build_grid(file, read_study(file, settings))
-    folder = out or Path("runs") / file.name
-    return Request(study, tuple(settings), grid, RunFolder(folder))
 
 
 def _print_plan(request: Request) -> None:

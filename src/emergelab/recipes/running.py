@@ -6,11 +6,11 @@ import json
 import os
 import platform
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emergelab.errors import ArtifactError, StudyError
 from emergelab.pipeline import events
@@ -20,9 +20,13 @@ from emergelab.pipeline.manifest import installed_versions
 from emergelab.pipeline.runner import run
 from emergelab.pipeline.step import Step
 from emergelab.pipeline.survey import plan
-from emergelab.recipes.grid import Grid
+from emergelab.recipes.grid import Grid, build_grid
 from emergelab.recipes.run_folder import RunFolder
+from emergelab.recipes.study import find_study, read_study
 from emergelab.spec import Json
+
+if TYPE_CHECKING:
+    from emergelab.report.content import ReportInput
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,16 @@ class Request:
         """Return the arguments that ask for it again, as one line for a shell."""
         settings = (part for setting in self.settings for part in ("--set", setting))
         return shlex.join([self.study, *settings, "--out", str(self.folder.path)])
+
+
+def prepare_request(study: str, settings: Sequence[str] = (), out: Path | None = None) -> Request:
+    """Find and check a study with its settings, `train.tokens=[1e6]` and the like, and lay out its grid.
+
+    Without `out` the run's folder is runs/<study>. Raises StudyError and GrammarError.
+    """
+    file = find_study(study)
+    grid = build_grid(file, read_study(file, settings))
+    return Request(study, tuple(settings), grid, RunFolder(out or Path("runs") / file.name))
 
 
 @dataclass
@@ -109,17 +123,23 @@ def plan_study(request: Request) -> list[tuple[Step, State]]:
 
 def make_report(folder: RunFolder) -> Path:
     """Make the report of a finished run and return its page. Raises ArtifactError for what is missing or damaged."""
+    from emergelab.report.page import write_report  # noqa: PLC0415 - slow to import
+
+    return write_report(read_content(folder), folder.report)
+
+
+def read_content(folder: RunFolder) -> ReportInput:
+    """Return what the report of a finished run shows. Raises ArtifactError for what is missing or damaged."""
     import polars as pl  # noqa: PLC0415 - slow to import
 
     from emergelab.report.content import ReportInput  # noqa: PLC0415
-    from emergelab.report.page import write_report  # noqa: PLC0415
 
     record, tables = folder.read_record(), folder.open_tables()
     corpus = json.loads((folder.open_artifact(record["corpus"]) / "corpus.json").read_text(encoding="utf-8"))
     frames = {
         name: pl.read_parquet(tables / f"{name}.parquet") for name in ("items", "scores", "curves", "losses")
     }
-    content = ReportInput(
+    return ReportInput(
         title=record["name"],
         **frames,
         samples=[[(text, role) for text, role in sample] for sample in corpus["samples"]],
@@ -136,7 +156,6 @@ def make_report(folder: RunFolder) -> Path:
             "notes": _notes(record["settings"]),
         },
     )
-    return write_report(content, folder.report)
 
 
 def _notes(settings: list[str]) -> list[str]:

@@ -23,7 +23,14 @@ def sample_documents(grammar: str, *, count: int, key: int, length: int, law: st
     if law not in {"train", "full"}:
         raise UserError(f"Got --law {law!r}. A law is 'train' or 'full'. Choose one of the two.")
     language = draw_language(load_grammar(find_grammar(grammar)), stream(key, "world"))
-    corpus = Corpus(language, stream(key, "data", 0), context=length, law=cast("LawName", law))
+    return read_documents(language, key=key, count=count, length=length, law=cast("LawName", law))
+
+
+def read_documents(
+    language: Language, *, key: int, count: int, length: int, law: LawName
+) -> list[dict[str, Any]]:
+    """Return the first `count` documents that seed 0 of a study with this data key trains on, as JSON."""
+    corpus = Corpus(language, stream(key, "data", 0), context=length, law=law)
     documents = corpus.sample(np.arange(count, dtype=np.int64))
     return [_document(language, documents, i) for i in range(count)]
 

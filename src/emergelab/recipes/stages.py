@@ -18,7 +18,6 @@ import polars as pl
 
 from emergelab.analysis.aggregate import CELLS, curves_from_scores, scores_from_items
 from emergelab.analysis.gains import paired_gain
-from emergelab.analysis.losses import losses_by_role
 from emergelab.corpus.documents import ROLES, Corpus
 from emergelab.corpus.prompts import make_prompts
 from emergelab.grammar.checks import require_valid
@@ -154,9 +153,8 @@ class _NotesToUser(logging.Handler):
 
 def score_cell(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> None:
     """Score one trained model on all tasks, teacher-forced and in free generation, and its loss."""
-    from emergelab.evaluate.generation import generate_answers  # noqa: PLC0415
-    from emergelab.evaluate.shots import score_prompts  # noqa: PLC0415
     from emergelab.evaluate.trained import TrainedPredictor  # noqa: PLC0415 - loads torch
+    from emergelab.recipes.scoring import items_of  # noqa: PLC0415
     from emergelab.train.checkpoint import milestone_path, read_checkpoint  # noqa: PLC0415 - loads torch
 
     language = language_of(spec["language"])
@@ -167,11 +165,10 @@ def score_cell(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> N
     tables: list[pl.DataFrame] = []
     for done, task in enumerate(evaluate["tasks"]):
         context.progress(done, len(evaluate["tasks"]))
-        for prompts in make_prompts(
+        prompts = make_prompts(
             language, task, shots=evaluate["shots"], prompts=evaluate["prompts"], stream=key.child("prompts")
-        ):
-            tables.append(score_prompts(predictor, prompts, cell=cell))
-            tables.append(generate_answers(predictor, prompts, cell=cell))
+        )
+        tables.append(items_of(predictor, prompts, cell=cell))
     pl.concat(tables).write_parquet(out / "items.parquet", compression="zstd")
     model = checkpoint.spec
     record: JsonObject = {
@@ -194,13 +191,10 @@ def _loss(
     predictor: TrainedPredictor, context: int, language: Language, asked: tuple[int, Stream]
 ) -> JsonObject:
     """Return nats per token on documents of the training law, from a stream of their own, with an interval."""
-    from emergelab.evaluate.losses import Documents, losses_by_document  # noqa: PLC0415
+    from emergelab.recipes.scoring import losses_of  # noqa: PLC0415
 
     documents, key = asked
-    corpus = Corpus(language, key.child("documents"), context=context)
-    tokens, lengths = corpus.tokens(np.arange(documents, dtype=np.int64))
-    sums = losses_by_document(predictor, Documents(tokens=tokens, lengths=lengths))
-    whole = losses_by_role(sums).row(0, named=True)
+    whole = losses_of(predictor, language, key, documents=documents, context=context).row(0, named=True)
     names = {"loss": "nats", "loss_lo": "nats_lo", "loss_hi": "nats_hi", "loss_method": "nats_method"}
     return {name: whole[column] for name, column in names.items()}
 
