@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import IO, Protocol, cast
 
 from emergelab.pipeline.execute import Interruption, execute
-from emergelab.pipeline.messages import Died, Message, Note, Progress, Task, decode
+from emergelab.pipeline.messages import Died, Measured, Message, Note, Progress, Task, decode
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -233,4 +233,4 @@ class _Worker:
 
 
 def _is_last(message: Message) -> bool:
-    return not isinstance(message, Progress | Note)
+    return not isinstance(message, Progress | Note | Measured)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -51,6 +52,16 @@ class Progressed:
     slot: int
     done: float
     total: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The step in `slot` found these numbers when it had done so much. A step that goes on says them again."""
+
+    step: Step
+    slot: int
+    done: int
+    values: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -146,6 +157,7 @@ Event: TypeAlias = (
     | Damaged
     | Started
     | Progressed
+    | Measured
     | Finished
     | Waiting
     | Retried

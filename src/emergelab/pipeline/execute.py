@@ -16,7 +16,17 @@ from typing import Protocol, cast
 from emergelab.errors import UserError
 from emergelab.pipeline.files import StorageError, full_disk_problem
 from emergelab.pipeline.locks import LockedError
-from emergelab.pipeline.messages import Busy, Done, Failed, Interrupted, Message, Note, Progress, Task
+from emergelab.pipeline.messages import (
+    Busy,
+    Done,
+    Failed,
+    Interrupted,
+    Measured,
+    Message,
+    Note,
+    Progress,
+    Task,
+)
 from emergelab.pipeline.step import StepContext, StepInterrupted
 from emergelab.pipeline.store import Store
 from emergelab.spec import Json
@@ -91,7 +101,7 @@ def _make(store: Store, task: Task, reports: _Reports) -> Message:
     out, scratch = store.workplace(task.identity)
     inputs = {name: store.root / key for name, key in task.inputs.items()}
     reports.interruption.patient = False
-    context = StepContext(scratch, reports.progress, reports.note)
+    context = StepContext(scratch, reports.progress, reports.note, reports.measured)
     resolve(task.identity.function)(task.identity.spec, inputs, out, context)
     reports.interruption.patient = True
     if reports.interrupted:
@@ -136,3 +146,6 @@ class _Reports:
         if text not in self._noted:
             self._noted.add(text)
             self._send(Note(text))
+
+    def measured(self, done: int, values: Mapping[str, float]) -> None:
+        self._send(Measured(done, {name: float(value) for name, value in values.items()}))

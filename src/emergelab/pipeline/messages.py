@@ -55,6 +55,14 @@ class Note:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What the step found when it had done so much: numbers by name, which may be NaN."""
+
+    done: int
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Done:
     """The artifact is there; `made` is False where another run had made it meanwhile."""
 
@@ -90,8 +98,8 @@ class Died:
     reason: str
 
 
-Message: TypeAlias = Progress | Note | Done | Busy | Interrupted | Failed | Died
-_TYPES = {kind.__name__: kind for kind in (Progress, Note, Done, Busy, Interrupted, Failed)}
+Message: TypeAlias = Progress | Note | Measured | Done | Busy | Interrupted | Failed | Died
+_TYPES = {kind.__name__: kind for kind in (Progress, Note, Measured, Done, Busy, Interrupted, Failed)}
 
 
 def encode(message: Message) -> bytes:

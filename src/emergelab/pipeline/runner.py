@@ -205,6 +205,8 @@ class _Drive:
                 self._tell(events.Progressed(step, slot, done, total))
             case messages.Note(text):
                 self._note(step, text)
+            case messages.Measured(done, values):
+                self._tell(events.Measured(step, slot, done, values))
             case _:
                 self._hear_last(slot, message)
 

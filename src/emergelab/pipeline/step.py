@@ -135,10 +135,12 @@ class StepContext:
         scratch: Path,
         on_progress: Callable[[float, float], None] = _silent,
         on_note: Callable[[str], None] = _silent,
+        on_measured: Callable[[int, Mapping[str, float]], None] = _silent,
     ) -> None:
         self.scratch = scratch
         self._on_progress = on_progress
         self._on_note = on_note
+        self._on_measured = on_measured
 
     def progress(self, done: float, total: float) -> None:
         """Say how much is done, in any unit. Cheap enough for every iteration.
@@ -151,3 +153,10 @@ class StepContext:
     def note(self, text: str) -> None:
         """Show one sentence to the user, once per run."""
         self._on_note(text)
+
+    def measured(self, done: int, values: Mapping[str, float]) -> None:
+        """Tell numbers that were found when so much was done, for whoever follows the run.
+
+        They are no part of the result. A step that goes on after an interruption may tell them again.
+        """
+        self._on_measured(done, values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import IO, cast
 
 from rich.console import Console, Group, RenderableType
@@ -52,6 +53,8 @@ class Terminal:
                 self._lines[slot] = _Line(step)
             case events.Progressed(_, slot, done, total):
                 self._lines[slot].share = done / total if total else 1.0
+            case events.Measured(_, slot, _, values):
+                self._lines[slot].show(values)
             case events.Ticked():
                 self._overall = event
                 self._refresh()
@@ -107,11 +110,16 @@ class _Line:
     def __init__(self, step: Step) -> None:
         self.step = step
         self.share: float | None = None
+        self._found = ""
         self._since = time.monotonic()
+
+    def show(self, values: Mapping[str, float]) -> None:
+        """Show the first of the numbers that the step found."""
+        self._found = "".join(f", {name} {value:.4g}" for name, value in list(values.items())[:1])
 
     def row(self, width: int) -> RenderableType:
         told = "" if self.share is None else f"{self.share:.0%}"
-        text = f"{told:>4}  {self.step.name}, {duration(time.monotonic() - self._since)}"
+        text = f"{told:>4}  {self.step.name}, {duration(time.monotonic() - self._since)}{self._found}"
         return _row(_bar(self.share or 0.0, width), text)
 
 
