@@ -86,6 +86,13 @@ def _begin(spec: Spec, inputs: Inputs) -> str:
     return "".join([str(spec["link"]), *((folder / "value.txt").read_text() for folder in inputs.values())])
 
 
+def measure(spec: Spec, inputs: Inputs, out: Path, context: StepContext):
+    """Tell numbers after every round."""
+    for round_ in range(1, spec["rounds"] + 1):
+        context.measured(round_, {"loss": 1 / round_, "tokens": 10.0 * round_})
+    (out / "value.txt").write_text("1")
+
+
 def noisy(spec: Spec, inputs: Inputs, out: Path, context: StepContext):
     """Print what looks like the protocol, from Python, from C and from a child."""
     print('{"type": "Done", "made": true}')  # noqa: T201 - the point
