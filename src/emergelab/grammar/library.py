@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from emergelab.errors import GrammarError
@@ -26,8 +27,11 @@ def find_grammar(name_or_path: str, beside: Path | None = None) -> SourceFile:
     return _SHELF.find(name_or_path, beside)
 
 
-def load_grammar(file: SourceFile) -> GrammarSyntax:
-    """Parse and check a grammar. Raises GrammarError with all that is wrong with it."""
-    grammar = parse(file.text, name=file.name, source=file.source)
+def load_grammar(file: SourceFile, parameters: Mapping[str, float] | None = None) -> GrammarSyntax:
+    """Parse and check a grammar, with `parameters` in the place of the values that its text gives.
+
+    Raises GrammarError with all that is wrong with it.
+    """
+    grammar = parse(file.text, name=file.name, parameters=parameters, source=file.source)
     require_valid(grammar, file.source, file.text)
     return grammar

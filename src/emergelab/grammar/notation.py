@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
-import math
+from collections.abc import Mapping
 from importlib import resources
 from typing import Any, Literal, TypeAlias
 
@@ -19,6 +19,7 @@ from lark.lexer import Token
 from emergelab.errors import GrammarError
 from emergelab.grammar import syntax
 from emergelab.grammar.notation_faults import (
+    MAX_NAME_LENGTH,
     SyntaxFaultError,
     bracket_depths,
     position_of,
@@ -26,27 +27,36 @@ from emergelab.grammar.notation_faults import (
     unexpected_character,
     unexpected_token,
 )
+from emergelab.grammar.notation_numbers import Number, NumberBuilder, ParameterTable, number_text
 from emergelab.grammar.syntax import Draw, GrammarSyntax, Item, Law, Position, Term
 
 MAX_CHARACTERS = 200_000
 MAX_NESTING = 40
-MAX_NUMBER_LENGTH = 40
-MAX_NAME_LENGTH = 64
 
 _Children: TypeAlias = "list[Any]"
+_Tree: TypeAlias = "lark.Tree[Any]"
 _Modifier: TypeAlias = "tuple[str, float, Position]"
 
 
-def parse(text: str, *, name: str, source: str = "<grammar>") -> GrammarSyntax:
+def parse(
+    text: str,
+    *,
+    name: str,
+    parameters: Mapping[str, float] | None = None,
+    source: str = "<grammar>",
+) -> GrammarSyntax:
     """Return the syntax of the grammar `name` that `text` says; every node carries its position.
 
-    Raises GrammarError, with `source`, line, column and the line itself, where `text` is not of the notation.
+    `parameters` are values that replace those that the text gives to its parameters.
+
+    Raises GrammarError, with `source`, line, column and the line itself, where `text` is not of the notation,
+    and where `parameters` holds what is no parameter of the grammar or no number.
     """
     text = text.removeprefix("\ufeff")
     try:
         _refuse_size(text)
-        sections: list[Any] = _parse_sections(text)
-        return _assemble(name, sections)
+        tree = _parse_tree(text)
+        return _build(name, tree, ParameterTable(text, parameters or {}))
     except SyntaxFaultError as fault:
         raise GrammarError(fault.message(source, text)) from None
 
@@ -74,8 +84,8 @@ def _parser() -> lark.Lark:
         start="grammar",
         parser="lalr",
         lexer="basic",
-        transformer=_Builder(),
         maybe_placeholders=False,
+        propagate_positions=True,
     )
 
 
@@ -86,20 +96,38 @@ def _words() -> dict[str, str]:
     return {terminal.name: terminal.pattern.value for terminal in terminals if terminal.pattern.type == "str"}
 
 
-def _parse_sections(text: str) -> list[Any]:
+def _parse_tree(text: str) -> _Tree:
     try:
-        return _parser().parse(text)  # pyright: ignore[reportReturnType]
+        return _parser().parse(text)
     except lark.UnexpectedToken as error:
         raise unexpected_token(text, error, _words()) from None
     except lark.UnexpectedCharacters as error:
         raise unexpected_character(text, Position(error.line, error.column)) from None
 
 
-class _Builder(lark.Transformer[Token, Any]):
-    """Builds the syntax while the text is parsed: one method for each rule of `notation.lark`."""
+def _build(name: str, tree: _Tree, table: ParameterTable) -> GrammarSyntax:
+    """Return the syntax that the tree of a text says: first its parameters, then what uses them."""
+    builder = _Builder(table)
+    sections: list[_Tree] = [child for child in tree.children if isinstance(child, lark.Tree)]
+    declarations = [section for section in sections if section.data == "parameter"]
+    try:
+        table.announce([declaration.children[1] for declaration in declarations])
+        for declaration in declarations:
+            builder.transform(declaration)
+        built = [builder.transform(section) for section in sections if section.data != "parameter"]
+    except lark.visitors.VisitError as error:
+        if isinstance(error.orig_exc, SyntaxFaultError):
+            raise error.orig_exc from None
+        raise
+    return _assemble(name, built, table.parameters())
 
-    def grammar(self, children: _Children) -> list[Any]:
-        return children
+
+class _Builder(NumberBuilder):
+    """Builds the syntax from the tree of the text: one method for each rule of `notation.lark`."""
+
+    def parameter(self, children: _Children) -> None:
+        _, name, number = children
+        self.table.declare(name, number)
 
     def world(self, children: _Children) -> syntax.World:
         at = _at(children[0])
@@ -116,7 +144,7 @@ class _Builder(lark.Transformer[Token, Any]):
         return syntax.World(objects=objects[0][0], families=families, at=at)
 
     def objects(self, children: _Children) -> tuple[int, Position]:
-        return _whole(children[1]), _at(children[0])
+        return children[1].whole(), _at(children[0])
 
     def functions(self, children: _Children) -> syntax.Family:
         _, name, count, kind, *modifiers = children
@@ -145,7 +173,7 @@ class _Builder(lark.Transformer[Token, Any]):
         return _law(children)
 
     def density(self, children: _Children) -> _Modifier:
-        return "density", _number(children[1]), _at(children[0])
+        return "density", children[1].real(), _at(children[0])
 
     def per_document(self, children: _Children) -> _Modifier:
         return "per document", 1.0, _at(children[0])
@@ -156,14 +184,14 @@ class _Builder(lark.Transformer[Token, Any]):
     def hold_out(self, children: _Children) -> syntax.HoldOut:
         word, share, *families = children
         names = tuple(_name(family) for family in families)
-        return syntax.HoldOut(share=_number(share), families=names, at=_at(word))
+        return syntax.HoldOut(share=share.real(), families=names, at=_at(word))
 
     def rule(self, children: _Children) -> syntax.Rule:
-        word, name, parameters, *productions = children
+        word, name, attributes, *productions = children
         made = tuple(_production(production, productions, _at(word)) for production in productions)
-        return syntax.Rule(name=_name(name), parameters=parameters, productions=made, at=_at(name))
+        return syntax.Rule(name=_name(name), parameters=attributes, productions=made, at=_at(name))
 
-    def parameters(self, children: _Children) -> tuple[str, ...]:
+    def attributes(self, children: _Children) -> tuple[str, ...]:
         return tuple(_name(child) for child in children)
 
     def production(self, children: _Children) -> _Children:
@@ -265,30 +293,6 @@ def _name(token: Token) -> str:
     return str(token)
 
 
-def _number(token: Token) -> float:
-    if len(token) > MAX_NUMBER_LENGTH:
-        raise SyntaxFaultError(
-            _at(token),
-            f"a number of {len(token)} characters",
-            f"at most {MAX_NUMBER_LENGTH}",
-            "Seventeen digits say all that is kept.",
-        )
-    top, _, bottom = token.partition("/")
-    if bottom and int(bottom) == 0:
-        raise SyntaxFaultError(_at(token), str(token), "a fraction", "Divide by another number than 0.")
-    value = float(top) / float(bottom or "1")
-    if not math.isfinite(value):
-        raise SyntaxFaultError(_at(token), str(token), "a number below 1.8e308", "Write a smaller one.")
-    return value + 0.0  # -0 is 0
-
-
-def _whole(token: Token) -> int:
-    value = _number(token)
-    if not value.is_integer() or abs(value) >= 2**53:
-        raise SyntaxFaultError(_at(token), str(token), "a whole number", "Write a count, like 12.")
-    return int(value)
-
-
 def _string(token: Token) -> str:
     """Read a token between double quotes: strings and escapes are those of JSON."""
     try:
@@ -303,16 +307,16 @@ def _string(token: Token) -> str:
 def _law(children: _Children) -> Law:
     word, *numbers = children
     name: Any = str(word)
-    return Law(name, tuple(_number(number) for number in numbers), at=_at(word))
+    return Law(name, tuple(number.real() for number in numbers), at=_at(word))
 
 
-def _family(name: Token, count: Token, kind: syntax.FunctionKind, parts: _Children) -> syntax.Family:
+def _family(name: Token, count: Number, kind: syntax.FunctionKind, parts: _Children) -> syntax.Family:
     modifiers = [(part.name, part.numbers[0], part.at) if isinstance(part, Law) else part for part in parts]
     _refuse_twice(modifiers)
     values = {word: value for word, value, _ in modifiers}
     return syntax.Family(
         name=_name(name),
-        count=_whole(count),
+        count=count.whole(),
         kind=kind,
         scope="document" if "per document" in values else "corpus",
         power=values.get("power", 0.0),
@@ -330,8 +334,8 @@ def _refuse_twice(modifiers: list[_Modifier]) -> None:
 
 
 def _production(parts: _Children, productions: list[_Children], rule_at: Position) -> syntax.Production:
-    if parts and isinstance(parts[0], Token):
-        return syntax.Production(probability=_number(parts[0]), items=tuple(parts[1:]), at=_at(parts[0]))
+    if parts and isinstance(parts[0], Number):
+        return syntax.Production(probability=parts[0].real(), items=tuple(parts[1:]), at=parts[0].at)
     at = parts[0].at if parts else rule_at
     if len(productions) > 1:
         raise SyntaxFaultError(
@@ -343,7 +347,7 @@ def _production(parts: _Children, productions: list[_Children], rule_at: Positio
     return syntax.Production(probability=1.0, items=tuple(parts), at=at)
 
 
-def _assemble(name: str, sections: list[Any]) -> GrammarSyntax:
+def _assemble(name: str, sections: list[Any], parameters: tuple[syntax.Parameter, ...]) -> GrammarSyntax:
     worlds = [section for section in sections if isinstance(section, syntax.World)]
     if not worlds:
         remedy = "Add 'world { objects 12 }', with the families of functions in it."
@@ -356,6 +360,7 @@ def _assemble(name: str, sections: list[Any]) -> GrammarSyntax:
         rules=tuple(section for section in sections if isinstance(section, syntax.Rule)),
         hold_outs=tuple(section for section in sections if isinstance(section, syntax.HoldOut)),
         tasks=tuple(section for section in sections if isinstance(section, syntax.TaskSyntax)),
+        parameters=parameters,
     )
 
 
@@ -363,7 +368,10 @@ def _assemble(name: str, sections: list[Any]) -> GrammarSyntax:
 
 
 def render(grammar: GrammarSyntax) -> str:
-    """Return the canonical text of a grammar: `parse` of it gives an equal grammar."""
+    """Return the canonical text of a grammar: `parse` of it gives an equal grammar.
+
+    It holds numbers and no parameters, so that two grammars with the same numbers have the same text.
+    """
     blocks = [
         render_world(grammar.world),
         "\n".join(render_hold_out(hold_out) for hold_out in grammar.hold_outs),
@@ -468,11 +476,6 @@ def render_term(term: Term) -> str:
 def render_law(law: Law) -> str:
     """Return the text of a law: `stop 0.1`."""
     return " ".join([law.name, *map(number_text, law.numbers)])
-
-
-def number_text(value: float) -> str:
-    """Return the shortest text that reads as `value`, whole numbers without a point."""
-    return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
 
 
 def _render_if(item: syntax.If) -> str:

@@ -13,6 +13,7 @@ from lark.lexer import Token
 
 from emergelab.grammar.syntax import Position
 
+MAX_NAME_LENGTH = 64
 _EXCERPT_WIDTH = 100
 _EXCERPT_BEFORE = 66
 _QUOTED_LENGTH = 40
@@ -23,11 +24,14 @@ _KINDS = {
     "NAME": "a name with a small first letter",
     "RULE_NAME": "the name of a rule (with a capital)",
     "NUMBER": "a number",
+    "DOTTED_NAME": "a name with dots in it",
     "STRING": "a token in double quotes",
     "$END": "the end of the file",
 }
 _ITEMS = frozenset({"NAME", "RULE_NAME", "STRING", "LET", "SOME", "EACH", "IF"})
-_SECTIONS = frozenset({"WORLD", "HOLD", "RULE", "TASK"})
+_SECTIONS = frozenset({"PARAMETER", "WORLD", "HOLD", "RULE", "TASK"})
+_OPERATORS = frozenset({"PLUS", "MINUS", "STAR", "SLASH"})
+_NUMBER_STARTS = frozenset({"NUMBER", "DOTTED_NAME", "LPAR", "PLUS", "MINUS"})
 _LOOP_LAWS = frozenset({"STOP", "POWER", "ALL", "UNIFORM"})
 _BRACKETS = re.compile(r'"(?:[^"\\\n]|\\.)*"|#[^\n]*|[{}()]')
 
@@ -79,7 +83,7 @@ def bracket_depths(text: str) -> Iterator[tuple[int, int]]:
 def unexpected_token(text: str, error: lark.UnexpectedToken, words: Mapping[str, str]) -> SyntaxFaultError:
     """Return the fault of a token out of place; `words` are the notation's, by their terminals' names."""
     token = error.token
-    accepted: AbstractSet[str] = frozenset(error.accepts or error.expected)
+    accepted = _without_operators(frozenset(error.accepts or error.expected))
     at_end = token.type == "$END"
     at = position_of(text, len(text.rstrip())) if at_end else Position(token.line or 0, token.column or 0)
     found = _KINDS["$END"] if at_end else quoted(token)
@@ -96,6 +100,8 @@ def unexpected_character(text: str, at: Position) -> SyntaxFaultError:
         remedy = 'Tokens stand in double quotes: ";".'
     elif char.isalpha() or char == "_":
         remedy = "Names begin with a letter from a to z and go on with these letters, digits and _."
+    elif char == ".":
+        remedy = "Dots stand inside numbers and between the small names of a parameter: pair.silent."
     else:
         remedy = _REFERENCE
     return SyntaxFaultError(at, quoted(char), "a word, a number or a sign of the notation", remedy)
@@ -121,22 +127,43 @@ def _offset(text: str, at: Position) -> int:
     return start + at.column - 1
 
 
+def _without_operators(accepted: frozenset[str]) -> frozenset[str]:
+    """Leave out the signs with which a number might go on, but where little else is accepted."""
+    rest = accepted - _OPERATORS
+    if accepted >= _NUMBER_STARTS:
+        return rest | {"PLUS", "MINUS"}
+    return accepted if rest == {"RPAR"} else rest
+
+
 def _expectation(accepted: AbstractSet[str], words: Mapping[str, str]) -> str:
+    names: list[str] = []
+    if accepted >= _NUMBER_STARTS:
+        names.append("a number")
+        accepted -= _NUMBER_STARTS if accepted >= _ITEMS else _NUMBER_STARTS | {"NAME"}
     with_items = accepted >= _ITEMS
     terminals = sorted(accepted - _ITEMS if with_items else accepted)
-    names = [_KINDS.get(terminal) or f"'{words[terminal]}'" for terminal in terminals]
+    names += [_KINDS.get(terminal) or f"'{words[terminal]}'" for terminal in terminals]
     names += [_ITEM] if with_items else []
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _remedy(token: Token, accepted: AbstractSet[str], words: Mapping[str, str]) -> str | None:
     return (
-        _name_remedy(token, accepted, words)
+        _number_remedy(token, accepted)
+        or _name_remedy(token, accepted, words)
         or _law_remedy(token, accepted)
         or _loop_remedy(token, accepted)
         or _item_remedy(token, accepted)
         or _spelling_remedy(token, accepted, words)
     )
+
+
+def _number_remedy(token: Token, accepted: AbstractSet[str]) -> str | None:
+    if token.type == "DOTTED_NAME" and "NAME" in accepted:
+        return "Only the names of parameters have dots in them, and they stand in the places of numbers."
+    if accepted == _NUMBER_STARTS | {"NAME"} and token.type in {"STAR", "SLASH", "RPAR"}:
+        return "On both sides of + - * / stands a number, a parameter or an expression in round brackets."
+    return None
 
 
 def _name_remedy(token: Token, accepted: AbstractSet[str], words: Mapping[str, str]) -> str | None:

@@ -26,6 +26,20 @@ class Position:
 NOWHERE = Position(0, 0)
 
 
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A number of the grammar that its author has named, with the value in force.
+
+    `default` is what the text says; None where there is no text. `uses` are the places where its name stands.
+    """
+
+    name: str
+    value: float
+    at: Position = field(default=NOWHERE, compare=False, repr=False)
+    default: float | None = None
+    uses: tuple[Position, ...] = field(default=(), compare=False, repr=False)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
     """A family of functions on the objects, or of predicates, drawn at random for the corpus or document.
@@ -211,13 +225,17 @@ class TaskSyntax:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrammarSyntax:
-    """A whole grammar as written. Derivations start at the rule `Document`."""
+    """A whole grammar as written. Derivations start at the rule `Document`.
+
+    Numbers are resolved: no other node refers to `parameters`, which therefore do not count in comparisons.
+    """
 
     name: str
     world: World
     rules: tuple[Rule, ...]
     hold_outs: tuple[HoldOut, ...] = ()
     tasks: tuple[TaskSyntax, ...] = ()
+    parameters: tuple[Parameter, ...] = field(default=(), compare=False)
 
     def rule(self, name: str) -> Rule | None:
         """Return the rule called `name`, or None."""
