@@ -1,7 +1,7 @@
 """The steps' functions: each reads a spec and its inputs' folders and fills a folder.
 
 They run in worker processes. Heavy libraries are imported where they are used, so that a worker that only
-makes tables never loads torch.
+makes corpora never loads torch. The last step, which joins all tables, has a module of its own: `joining`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from emergelab.analysis.aggregate import CELLS, curves_from_scores, scores_from_items
-from emergelab.analysis.gains import paired_gain
 from emergelab.corpus.documents import ROLES, Corpus
 from emergelab.corpus.prompts import make_prompts
 from emergelab.grammar.checks import require_valid
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
     from emergelab.grammar.language import Language
 
 SAMPLES = 6
-LOSS_POINTS = 200
 
 Spec = Mapping[str, Any]
 Inputs = Mapping[str, Path]
@@ -117,7 +114,7 @@ def train_run(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> No
         scratch=context.scratch,
     )
     with _notes_to_user(context):
-        train(run, context.progress)
+        train(run, context.progress, context.measured)
     device = choose_device(run.device)
     description: JsonObject = {
         "layers": model.layers,
@@ -197,55 +194,3 @@ def _loss(
     whole = losses_of(predictor, language, key, documents=documents, context=context).row(0, named=True)
     names = {"loss": "nats", "loss_lo": "nats_lo", "loss_hi": "nats_hi", "loss_method": "nats_method"}
     return {name: whole[column] for name, column in names.items()}
-
-
-def make_tables(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> None:
-    """Join the cells' items and summarise them: items, scores, curves, gains, and the training losses."""
-    del spec
-    # In the order of names: equal inputs make equal bytes, however the study listed them.
-    inputs = dict(sorted(inputs.items()))
-    folders = [folder for name, folder in inputs.items() if name.startswith("cell ")]
-    records = [json.loads((folder / "cell.json").read_text(encoding="utf-8")) for folder in folders]
-    cells = pl.DataFrame([{name: record[name] for name in CELLS} for record in records], schema=CELLS)
-    items = pl.concat([pl.read_parquet(folder / "items.parquet") for folder in folders])
-    context.progress(1, 3)
-    scores = scores_from_items(items, cells)
-    context.progress(2, 3)
-    tables = {
-        "items": items,
-        "scores": scores,
-        "curves": curves_from_scores(scores, items),
-        "gains": paired_gain(items),
-        "losses": _losses(inputs),
-        "cells": pl.DataFrame(records).sort("layers", "width", "seed", "train_tokens", "cell"),
-    }
-    for name, table in tables.items():
-        table.write_parquet(out / f"{name}.parquet", compression="zstd")
-
-
-def _losses(inputs: Inputs) -> pl.DataFrame:
-    """Return the training losses of all runs, averaged over short stretches of steps."""
-    return pl.concat(
-        [
-            _thinned(pl.read_parquet(folder / "log.parquet")).select(
-                *_columns_of_run(name, folder), "tokens", "loss"
-            )
-            for name, folder in inputs.items()
-            if name.startswith("run ")
-        ]
-    )
-
-
-def _columns_of_run(name: str, folder: Path) -> list[pl.Expr]:
-    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    sizes = [pl.lit(run[key], dtype=pl.Int32).alias(key) for key in ("layers", "width", "seed")]
-    return [pl.lit(name.removeprefix("run ")).alias("run"), *sizes]
-
-
-def _thinned(log: pl.DataFrame) -> pl.DataFrame:
-    stretch = max(1, len(log) // LOSS_POINTS)
-    return (
-        log.group_by((pl.col("step") - 1) // stretch, maintain_order=True)
-        .agg(pl.col("tokens").last(), pl.col("loss").cast(pl.Float64).mean())
-        .select("tokens", "loss")
-    )

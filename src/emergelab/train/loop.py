@@ -35,6 +35,7 @@ from emergelab.train.checkpoint import (
     write_checkpoint,
     write_resume,
 )
+from emergelab.train.metrics import Meter, Send
 from emergelab.train.optimiser import Moments
 from emergelab.train.spec import TrainSpec, learning_rate_factor, milestone_steps
 from emergelab.train.step import Losses, Rule, State, fresh_state, loss_function, make_batch, step
@@ -96,14 +97,25 @@ class History:
     losses: Float32[Tensor, " steps"]
     counts: Int32[Tensor, " steps"]
 
+    def read(
+        self, first: int, last: int
+    ) -> tuple[Float32[np.ndarray, " steps"], Int32[np.ndarray, " steps"]]:
+        """Return losses and counts of the steps behind `first` up to and with `last`."""
+        return self.losses[first:last].cpu().numpy(), self.counts[first:last].cpu().numpy()
 
-def train(run: Run, progress: Callable[[int, int], None] = lambda _done, _steps: None) -> None:
+
+def train(
+    run: Run,
+    progress: Callable[[int, int], None] = lambda _done, _steps: None,
+    measured: Send = lambda _done, _values: None,
+) -> None:
     """Train one model; leave `tokens-<milestone>.safetensors` and `log.parquet` in the run's directory.
 
     Going on after a kill gives on a CPU the same bits as a run without one. `progress` is called with the
-    steps done and all steps. SIGTERM, KeyboardInterrupt and whatever else asks to end save the state first.
-    Raises DivergenceError when the loss is no number and ArtifactError when the directory belongs to another
-    run.
+    steps done and all steps, `measured` with steps done and the values that `metrics.Meter` names; a run that
+    goes on tells those of the steps before again. SIGTERM, KeyboardInterrupt and whatever else asks to end save
+    the state first. Raises DivergenceError when the loss is no number and ArtifactError when the directory
+    belongs to another run.
     """
     for folder in (run.directory, run.workplace):
         folder.mkdir(parents=True, exist_ok=True)
@@ -111,7 +123,7 @@ def train(run: Run, progress: Callable[[int, int], None] = lambda _done, _steps:
         device = choose_device(run.device)
         rule = make_rule(run.model, run.train, run.tokens_per_step, device)
         with _terminated_as_exit():
-            _advance(run, rule, device, progress)
+            _advance(run, rule, device, (progress, measured))
         _deliver(run)
     remove_resume(run.workplace)
 
@@ -159,9 +171,14 @@ def _perhaps_compiled(losses: Losses, spec: TrainSpec, device: torch.device) -> 
     return torch.compile(losses, dynamic=False)
 
 
-def _advance(run: Run, rule: Rule, device: torch.device, report: Callable[[int, int], None]) -> None:
+def _advance(
+    run: Run, rule: Rule, device: torch.device, tell: tuple[Callable[[int, int], None], Send]
+) -> None:
     """Take the steps that are left, saving every now and then and when asked to end."""
+    report, measured = tell
     state, history = _restore(run, rule, device)
+    meter = Meter(run.train, rule.steps, history.read, measured)
+    meter.recall(state.step)
     marks = set(milestone_steps(run.train, run.tokens_per_step))
     saved = time.monotonic()
     try:
@@ -172,6 +189,7 @@ def _advance(run: Run, rule: Rule, device: torch.device, report: Callable[[int, 
             if time.monotonic() - saved >= run.save_every:
                 _save(run, state, history)
                 saved = time.monotonic()
+            meter.passed(state.step)
             report(state.step, rule.steps)
     except BaseException as error:
         if not isinstance(error, Exception):  # asked to end, not failed
