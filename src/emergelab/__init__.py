@@ -1,3 +1,70 @@
-"""emergelab: when and why in-context learning and skills emerge, measured beside the theory."""
+"""emergelab: when and why in-context learning and skills emerge, measured beside the theory.
+
+    import emergelab as el
+
+    run = el.run("quickstart")                                 # train, score, report; go on where it stopped
+    run.scores                                                 # a Polars data frame
+    el.score(run.model(layers=4), "functions", tasks="pair")   # any predictor, any grammar
+
+What stands in `__all__` is the public interface. Each name is loaded when it is first used, so that importing
+the package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from emergelab.api.grammars import Document, Grammar, load_grammar, parse_grammar
+    from emergelab.api.runs import Run, catalogue, open_run, plan, run
+    from emergelab.api.scoring import Evaluation, measure_losses, score, score_prompts
+    from emergelab.errors import ArtifactError, EmergelabError, GrammarError, StudyError, UserError
+    from emergelab.scores.predictor import Predictor
+    from emergelab.scores.prompts import PromptSet
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "ArtifactError",
+    "Document",
+    "EmergelabError",
+    "Evaluation",
+    "Grammar",
+    "GrammarError",
+    "Predictor",
+    "PromptSet",
+    "Run",
+    "StudyError",
+    "UserError",
+    "__version__",
+    "catalogue",
+    "load_grammar",
+    "measure_losses",
+    "open_run",
+    "parse_grammar",
+    "plan",
+    "run",
+    "score",
+    "score_prompts",
+]
+
+_PLACES = {
+    "emergelab.api.grammars": ("Document", "Grammar", "load_grammar", "parse_grammar"),
+    "emergelab.api.runs": ("Run", "catalogue", "open_run", "plan", "run"),
+    "emergelab.api.scoring": ("Evaluation", "measure_losses", "score", "score_prompts"),
+    "emergelab.errors": ("ArtifactError", "EmergelabError", "GrammarError", "StudyError", "UserError"),
+    "emergelab.scores.predictor": ("Predictor",),
+    "emergelab.scores.prompts": ("PromptSet",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _PLACES.items():
+        if name in names:
+            return getattr(importlib.import_module(module), name)
+    raise AttributeError(f"module 'emergelab' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

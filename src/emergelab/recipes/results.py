@@ -146,12 +146,7 @@ def json_lines(result: Rows) -> Iterator[str]:
     Missing is null; JSON has no infinity, which is "Infinity" or "-Infinity" in quotes. Raises UserError
     for columns of one name.
     """
-    twice = [name for name, count in Counter(result.columns).items() if count > 1]
-    if twice:
-        raise UserError(
-            f"Several columns are called {twice[0]!r}. In JSON every column needs a name of its own. "
-            "Name them with `as`."
-        )
+    require_distinct(result.columns)
     between = ""
     yield "["
     for row in result.rows:
@@ -159,6 +154,16 @@ def json_lines(result: Rows) -> Iterator[str]:
         yield f"{between}\n {json.dumps(values, default=str, allow_nan=False)}"
         between = ","
     yield "\n]\n"
+
+
+def require_distinct(columns: Sequence[str]) -> None:
+    """Refuse columns of one name where names tell them apart. Raises UserError."""
+    twice = [name for name, count in Counter(columns).items() if count > 1]
+    if twice:
+        raise UserError(
+            f"Several columns are called {twice[0]!r}. Here every column needs a name of its own. "
+            "Name them with `as`."
+        )
 
 
 def _finite(value: Any) -> Any:

@@ -15,6 +15,7 @@ from typing import Any, TypeGuard
 
 from emergelab.errors import ArtifactError
 from emergelab.pipeline.files import write_text
+from emergelab.pipeline.manifest import Manifest
 from emergelab.pipeline.store import Store
 from emergelab.spec import Json, canonical_json
 
@@ -80,6 +81,10 @@ class RunFolder:
     def open_artifact(self, key: str) -> Path:
         """Return an artifact's folder, every byte checked. Raises ArtifactError and DamagedArtifactError."""
         return self.store.open(_Named(key))
+
+    def read_manifest(self, key: str) -> Manifest:
+        """Return what an artifact is and what it was made from, every byte checked. Raises as `open_artifact`."""
+        return self.store.check(_Named(key))
 
     def open_tables(self) -> Path:
         """Return the folder of the tables. Raises ArtifactError where the run is not finished."""

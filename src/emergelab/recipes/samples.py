@@ -10,27 +10,32 @@ from emergelab.corpus.documents import ROLES, Corpus, Documents, skills_of
 from emergelab.errors import UserError
 from emergelab.grammar.holdout import draw_language
 from emergelab.grammar.language import Language
-from emergelab.grammar.library import find_grammar, load_grammar
 from emergelab.grammar.sites import LawName
+from emergelab.grammar.syntax import GrammarSyntax
 from emergelab.rng import stream
 
 
-def sample_documents(grammar: str, *, count: int, key: int, length: int, law: str) -> list[dict[str, Any]]:
+def sample_documents(
+    grammar: GrammarSyntax, *, count: int, key: int, length: int, law: str
+) -> list[dict[str, Any]]:
     """Return documents with their tokens' texts, roles, statements, rows and skills, as JSON.
 
     World and documents are those that a study with this key and seed 0 trains on.
     """
-    if law not in {"train", "full"}:
-        raise UserError(f"Got --law {law!r}. A law is 'train' or 'full'. Choose one of the two.")
-    language = draw_language(load_grammar(find_grammar(grammar)), stream(key, "world"))
-    return read_documents(language, key=key, count=count, length=length, law=cast("LawName", law))
+    language = draw_language(grammar, stream(key, "world"))
+    return read_documents(language, key=key, count=count, length=length, law=law)
 
 
 def read_documents(
-    language: Language, *, key: int, count: int, length: int, law: LawName
+    language: Language, *, key: int, count: int, length: int, law: str
 ) -> list[dict[str, Any]]:
-    """Return the first `count` documents that seed 0 of a study with this data key trains on, as JSON."""
-    corpus = Corpus(language, stream(key, "data", 0), context=length, law=law)
+    """Return the first `count` documents that seed 0 of a study with this data key trains on, as JSON.
+
+    The law `full` leaves nothing out that is held out of training. Raises UserError for an unknown law.
+    """
+    if law not in {"train", "full"}:
+        raise UserError(f"Got the law {law!r}. A law is 'train' or 'full'. Choose one of the two.")
+    corpus = Corpus(language, stream(key, "data", 0), context=length, law=cast("LawName", law))
     documents = corpus.sample(np.arange(count, dtype=np.int64))
     return [_document(language, documents, i) for i in range(count)]
 

@@ -9,6 +9,7 @@ import polars as pl
 
 from emergelab.analysis.losses import losses_by_role
 from emergelab.corpus.documents import ROLES, Corpus
+from emergelab.errors import UserError
 from emergelab.evaluate.generation import generate_answers
 from emergelab.evaluate.losses import Documents, losses_by_document
 from emergelab.evaluate.shots import score_prompts
@@ -16,6 +17,9 @@ from emergelab.grammar.language import Language
 from emergelab.rng import Stream
 from emergelab.scores.predictor import Predictor
 from emergelab.scores.prompts import PromptSet
+
+_TRIED = 4  # prompts on which a predictor is tried out
+_SLACK = 0.01  # in probabilities: what rounding in 16 bits may come to
 
 
 def items_of(predictor: Predictor, prompts: Iterable[PromptSet], *, cell: str) -> pl.DataFrame:
@@ -39,3 +43,56 @@ def losses_of(
     )
     read = Documents(tokens=sample.tokens, lengths=sample.lengths, roles=sample.roles, role_names=ROLES)
     return losses_by_role(losses_by_document(predictor, read))
+
+
+def require_vocabulary(predictor: Predictor, vocabulary: int) -> None:
+    """Refuse what is no predictor, or none of these tokens. Raises UserError."""
+    if not isinstance(predictor, Predictor):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UserError(
+            f"Got {predictor!r:.80} for a predictor. A predictor has a name, a vocabulary_size and the method "
+            "log_probabilities(tokens). Write a class with these three."
+        )
+    if predictor.vocabulary_size != vocabulary:
+        raise UserError(
+            f"The predictor {predictor.name!r} knows {predictor.vocabulary_size} tokens, and the grammar has "
+            f"{vocabulary}. A predictor gives every token of the grammar a probability. "
+            "Use a predictor made for this grammar."
+        )
+
+
+def require_law(predictor: Predictor, prompts: PromptSet) -> None:
+    """Try a predictor on a few prompts: it must give laws of the next token, and not look ahead.
+
+    That all numbers of examples are scored in one pass rests on it. Raises UserError.
+    """
+    tokens = prompts.tokens[:_TRIED, :-1]
+    law = _probabilities(predictor, tokens)
+    half = tokens.shape[1] // 2
+    changed = tokens.copy()
+    changed[:, half:] = changed[::-1, half:][:, ::-1]
+    if np.abs(law - _probabilities(predictor, changed))[:, :half].max(initial=0.0) > _SLACK:
+        raise UserError(
+            f"The predictor {predictor.name!r} says something else about a place when only tokens behind it differ. A "
+            "predictor does not look ahead, and says the same each time. Use the tokens up to and with a place only."
+        )
+
+
+def _probabilities(predictor: Predictor, tokens: np.ndarray) -> np.ndarray:
+    law = np.asarray(predictor.log_probabilities(tokens))
+    expected = (*tokens.shape, predictor.vocabulary_size)
+    if law.shape != expected:
+        raise UserError(
+            f"The predictor {predictor.name!r} returned the shape {law.shape} for {tokens.shape[0]} prompts of "
+            f"{tokens.shape[1]} tokens. It returns a log-probability of every token behind every place. "
+            f"Return {expected}."
+        )
+    probabilities = np.exp(law.astype(np.float64))
+    sums = probabilities.sum(axis=2)
+    worst = float(sums.flat[np.argmax(np.abs(sums - 1.0))]) if sums.size else 1.0
+    # Written so that NaN is refused, too.
+    if not abs(worst - 1.0) <= _SLACK:
+        raise UserError(
+            f"The probabilities of the predictor {predictor.name!r} sum to {worst:.4g} at some place. They sum to 1. "
+            "Return natural logarithms of probabilities, -inf for 0."
+        )
+    return probabilities

@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import altair as alt
 import vl_convert
 
 from emergelab.report import captions, charts, information, theme
 from emergelab.report.charts import Drawing
+from emergelab.report.content import ReportInput
 from emergelab.report.information import Information
-from emergelab.report.series import Prepared
+from emergelab.report.series import Prepared, prepare
 
 # Altair 6 writes Vega-Lite 6; the page's script and the exported files must read that version.
 VEGA_LITE = "6.4"
@@ -74,9 +76,30 @@ def figures(prepared: Prepared) -> list[Figure]:
     return [_figure(kind, prepared) for kind in _KINDS]
 
 
+def charts_of(content: ReportInput) -> dict[str, alt.TopLevelMixin]:
+    """Return the figures that can be drawn, by name, as Altair charts in the colours of a light page."""
+    prepared = prepare(content)
+    colours = theme.palette("light", max(1, len(prepared.sizes)))
+    drawn = [figure for figure in figures(prepared) if figure.specification is not None]
+    return {figure.name: alt.Chart.from_dict(standalone(figure, colours)) for figure in drawn}
+
+
+def standalone(figure: Figure, colours: Mapping[str, str]) -> dict[str, Any]:
+    """Return the figure's Vega-Lite specification in the given colours, with its title, to stand by itself."""
+    specification = theme.resolve(dict(figure.specification or {}), colours)
+    columns = max(1, _EXPORT_WIDTH // specification["usermeta"]["legend"])
+    specification["config"]["legend"]["columns"] = columns
+    specification["config"] |= {
+        "background": colours["card"],
+        "padding": 16,
+        "font": "Liberation Sans, Arial, sans-serif",
+    }
+    return {**specification, "title": {"text": figure.information.title, "fontSize": 15}}
+
+
 def svg(figure: Figure, colours: Mapping[str, str]) -> str:
     """Return the figure as SVG text in the given colours, with its title."""
-    return vl_convert.vegalite_to_svg(_exported(figure, colours), vl_version=VEGA_LITE)
+    return vl_convert.vegalite_to_svg(standalone(figure, colours), vl_version=VEGA_LITE)
 
 
 def png(drawing: str) -> bytes:
@@ -95,15 +118,3 @@ def _figure(kind: _Kind, prepared: Prepared) -> Figure:
         caption=caption,
         specification={**specification, "config": theme.config(), "description": f"{info.title}. {caption}"},
     )
-
-
-def _exported(figure: Figure, colours: Mapping[str, str]) -> dict[str, Any]:
-    specification = theme.resolve(dict(figure.specification or {}), colours)
-    columns = max(1, _EXPORT_WIDTH // specification["usermeta"]["legend"])
-    specification["config"]["legend"]["columns"] = columns
-    specification["config"] |= {
-        "background": colours["card"],
-        "padding": 16,
-        "font": "Liberation Sans, Arial, sans-serif",
-    }
-    return {**specification, "title": {"text": figure.information.title, "fontSize": 15}}

@@ -1,0 +1,1 @@
+"""What the command line does, for Python. `import emergelab` offers all of it by name."""

@@ -1,0 +1,179 @@
+"""Grammars: documents to read, prompts to ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from jaxtyping import Integer
+
+from emergelab.api.checks import chosen, whole
+from emergelab.grammar.language import Language
+from emergelab.grammar.library import find_grammar
+from emergelab.grammar.library import load_grammar as check_grammar
+from emergelab.grammar.shelf import SourceFile
+from emergelab.grammar.syntax import GrammarSyntax
+from emergelab.rng import Stream, stream
+from emergelab.scores.prompts import PromptSet
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+_MOST_KEY = 2**53 - 1
+_MOST_DOCUMENTS = 1_000_000
+_MOST_LENGTH = 32_000
+
+
+def load_grammar(name_or_path: str | Path, *, key: int = 0) -> Grammar:
+    """Read a grammar by the name of a shipped one or by the path of a `.cag` file, and check it.
+
+    `key` names the source of all its randomness: the world, the documents and the prompts are those of a
+    study with this key. Raises GrammarError with everything that is wrong with the file.
+    """
+    return _grammar(find_grammar(str(name_or_path)), key)
+
+
+def parse_grammar(text: str, *, name: str = "grammar", key: int = 0) -> Grammar:
+    """Return the grammar that `text` says in the notation of `.cag` files; `key` as for `load_grammar`.
+
+    Raises GrammarError with everything that is wrong with it: line, column, rule and remedy.
+    """
+    return _grammar(SourceFile(name, f"<{name}>", None, text), key)
+
+
+def _grammar(file: SourceFile, key: int) -> Grammar:
+    number = whole("key", key, least=0, most=_MOST_KEY)
+    return Grammar(check_grammar(file), file.text, key=number)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A document of a grammar. All five tuples have one entry for each token.
+
+    `roles` are start, argument, intermediate, answer, separator or other. `statements` and `rows` count from
+    0; a row below 0 is outside of all loops. `skills` name the functions that it takes to predict the token.
+    `whole` tells that the document was not cut at the length asked for. `print` shows a loop's rows as lines.
+    """
+
+    tokens: tuple[str, ...]
+    roles: tuple[str, ...]
+    statements: tuple[int, ...]
+    rows: tuple[int, ...]
+    skills: tuple[tuple[str, ...], ...] = field(repr=False)
+    whole: bool
+
+    def __str__(self) -> str:
+        return self._text(marks=True).plain
+
+    def _repr_html_(self) -> str:
+        """Return the document in colours, for notebooks."""
+        from emergelab.api.notebooks import text_html  # noqa: PLC0415 - only notebooks ask for it
+
+        return text_html(self._text())
+
+    def _text(self, *, marks: bool = False) -> Text:
+        from emergelab.grammar.rendering import sample_text  # noqa: PLC0415
+
+        return sample_text(self.tokens, self.roles, self.statements, self.rows, marks=marks)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Grammar:
+    """A checked grammar whose world is drawn from `key`. Made by `load_grammar` and `parse_grammar`.
+
+    `text` is the grammar as written. Where documents or prompts have keys of their own, as the `[keys]` of a
+    study can give them, these differ from `key`.
+    """
+
+    syntax: GrammarSyntax
+    text: str
+    key: int = 0
+    document_key: int | None = None
+    prompt_key: int | None = None
+
+    def __repr__(self) -> str:
+        return f"Grammar({self.name!r}, tasks={list(self.tasks)}, key={self.key})"
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def name(self) -> str:
+        """What it is called: the file's name without its ending."""
+        return self.syntax.name
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The names of its tasks."""
+        return tuple(task.name for task in self.syntax.tasks)
+
+    @cached_property
+    def language(self) -> Language:
+        """The grammar with its world: function tables, vocabulary, and what is held out of training."""
+        from emergelab.grammar.holdout import draw_language  # noqa: PLC0415
+
+        return draw_language(self.syntax, stream(self.key, "world"))
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The text of each token; a token is a number that counts from 0 into this tuple."""
+        return self.language.vocabulary.texts
+
+    def describe(self) -> dict[str, Any]:
+        """Return world, rules with their costs in nats, hold-outs, tasks and terminals, as JSON values."""
+        from emergelab.grammar.rendering import describe  # noqa: PLC0415
+
+        return dict(describe(self.syntax))
+
+    def sample(
+        self, count: int = 3, *, length: int = 120, law: Literal["train", "full"] = "train"
+    ) -> list[Document]:
+        """Return the first `count` documents, cut at `length` tokens.
+
+        They are those that seed 0 of a study with this key trains on; the law `full` leaves nothing out that
+        is held out of training. Raises UserError for numbers that are none.
+        """
+        from emergelab.recipes.samples import read_documents  # noqa: PLC0415 - compiles the sampler
+
+        documents = read_documents(
+            self.language,
+            key=self.key if self.document_key is None else self.document_key,
+            count=whole("count", count, most=_MOST_DOCUMENTS),
+            length=whole("length", length, most=_MOST_LENGTH),
+            law=law,
+        )
+        return [_document(one) for one in documents]
+
+    def prompts(
+        self, tasks: str | Iterable[str] | None = None, *, shots: int = 10, prompts: int = 512
+    ) -> list[PromptSet]:
+        """Return prompts of the `tasks`, of all if none is named: a set for each form and split of each task.
+
+        A prompt holds `shots` examples and a query. They are those that a study with this key asks. Raises
+        UserError for tasks that there are not, and for numbers that the grammar cannot serve.
+        """
+        from emergelab.corpus.prompts import make_prompts  # noqa: PLC0415
+
+        names = chosen(tasks, self.tasks, f"Grammar {self.name}")
+        count, rows = whole("prompts", prompts), whole("shots", shots, most=_MOST_LENGTH)
+        key = self.evaluation_stream.child("prompts")
+        sets = (make_prompts(self.language, task, shots=rows, prompts=count, stream=key) for task in names)
+        return [one for several in sets for one in several]
+
+    def text_of(self, tokens: Integer[np.ndarray, " tokens"] | Sequence[int]) -> str:
+        """Return tokens as text: their words, parted by spaces."""
+        return " ".join(self.vocabulary[token] for token in tokens)
+
+    @property
+    def evaluation_stream(self) -> Stream:
+        """The source of randomness of prompts and of the documents that measure losses."""
+        return stream(self.key if self.prompt_key is None else self.prompt_key, "evaluation")
+
+
+def _document(values: dict[str, Any]) -> Document:
+    lists = {name: tuple(values[name]) for name in ("tokens", "roles", "statements", "rows")}
+    return Document(**lists, skills=tuple(map(tuple, values["skills"])), whole=values["whole"])

@@ -1,0 +1,220 @@
+"""Running studies, and reading what they found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from emergelab.api.checks import chosen, whole
+from emergelab.api.grammars import Grammar, parse_grammar
+from emergelab.api.notebooks import reporter
+from emergelab.api.settings import written
+from emergelab.recipes import results, running
+from emergelab.recipes.catalogue import catalogue
+from emergelab.recipes.models import Models
+from emergelab.recipes.run_folder import RunFolder
+from emergelab.scores.predictor import Predictor
+from emergelab.scores.prompts import PromptSet
+from emergelab.spec import Json
+
+if TYPE_CHECKING:
+    import altair as alt
+
+    from emergelab.api.scoring import Evaluation
+
+__all__ = ["Run", "catalogue", "open_run", "plan", "run"]
+
+_MOST_WORKERS = 10_000
+
+
+def run(
+    study: str | Path,
+    *,
+    out: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+) -> Run:
+    """Run a study, or go on with it: train its models, score them, and make the report.
+
+    `study` is the name of a shipped one or the path of a `.toml` file, `out` the run's folder (runs/<study>
+    if not given). `settings` are entries put in place of the study's own: `{"train.tokens": [1e5, 2e5]}`.
+    There is one worker process for each core if `workers` does not say. With `progress` there is a live view
+    in terminals and notebooks, and lines of text elsewhere, on standard error.
+
+    What is finished already is not made again. An interruption (KeyboardInterrupt) keeps everything that is
+    finished, and what running steps have saved; the same call goes on from there. Raises StudyError,
+    GrammarError and other UserErrors for what the user can mend.
+    """
+    request = _request(study, settings, out)
+    slots = running.available_cores() if workers is None else whole("workers", workers, most=_MOST_WORKERS)
+    running.run_study(request, workers=slots, reporter=reporter(progress=progress))
+    return open_run(request.folder.path)
+
+
+def plan(
+    study: str | Path, *, out: str | Path | None = None, settings: Mapping[str, Any] | None = None
+) -> pl.DataFrame:
+    """Return the steps that `run` would take, and do nothing. Raises as `run` does.
+
+    Columns: step, state (`finished`, `to do`, …), seconds (a rough estimate for one core).
+    """
+    steps = running.plan_study(_request(study, settings, out))
+    schema = {"step": pl.String, "state": pl.String, "seconds": pl.Float64}
+    return pl.DataFrame([(step.name, str(state), step.cost) for step, state in steps], schema, orient="row")
+
+
+def open_run(folder: str | Path) -> Run:
+    """Return the run that a folder holds, finished or not. Raises ArtifactError where there is none."""
+    path = Path(folder)
+    return Run(path, RunFolder(path).read_record())
+
+
+def _request(
+    study: str | Path, settings: Mapping[str, Any] | None, out: str | Path | None
+) -> running.Request:
+    return running.prepare_request(str(study), written(settings or {}), None if out is None else Path(out))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Run:
+    """What a study found. Made by `run` and `open_run`.
+
+    The tables are Polars data frames; missing is null, every estimate has an interval, its n and its method.
+    All of them raise ArtifactError where the run is not finished, or was damaged.
+    """
+
+    folder: Path
+    record: Mapping[str, Any]
+    """What was run: the study with all its settings, the grammar's text, versions, machine, times."""
+
+    def __repr__(self) -> str:
+        return f"Run({self.name!r}, folder={str(self.folder)!r})"
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.record["name"]
+
+    @property
+    def study(self) -> Mapping[str, Any]:
+        """The study, every default filled in."""
+        return self.record["study"]
+
+    @cached_property
+    def scores(self) -> pl.DataFrame:
+        """Accuracy and nats of every model, by task, form, split, decoding, argument and number of examples."""
+        return self._table("scores")
+
+    @cached_property
+    def curves(self) -> pl.DataFrame:
+        """The scores over seeds: a row for each seed, and, from five seeds on, one for all."""
+        return self._table("curves")
+
+    @cached_property
+    def items(self) -> pl.DataFrame:
+        """Every single answer, and each printed step of it."""
+        return self._table("items")
+
+    @cached_property
+    def gains(self) -> pl.DataFrame:
+        """What printing the steps gains over answering at once, on the same prompts."""
+        return self._table("gains")
+
+    @cached_property
+    def losses(self) -> pl.DataFrame:
+        """Training losses over tokens, in nats per token."""
+        return self._table("losses")
+
+    @cached_property
+    def cells(self) -> pl.DataFrame:
+        """The models: sizes, tokens, seeds, arithmetic, loss on documents that no run trained on."""
+        return self._table("cells")
+
+    def query(self, sql: str) -> pl.DataFrame:
+        """Return the answer to an SQL query (DuckDB's) over the six tables; it sees nothing else.
+
+        Raises UserError with DuckDB's message for a query that fails, and for two columns of one name.
+        """
+        rows = results.query(self._folder, sql)
+        results.require_distinct(rows.columns)
+        return pl.DataFrame(list(rows.rows), list(rows.columns), orient="row", infer_schema_length=None)
+
+    @property
+    def report(self) -> Path:
+        """The page of the report, to be opened in a browser; made again where it is missing."""
+        page = self._folder.page
+        return page if page.is_file() else running.make_report(self._folder)
+
+    @cached_property
+    def figures(self) -> Mapping[str, alt.TopLevelMixin]:
+        """The figures of the report that the study's tables allow, by name, as Altair charts.
+
+        A notebook draws them; `.save("name.svg")` and `.to_dict()` work as for every chart.
+        """
+        from emergelab.report.figures import charts_of  # noqa: PLC0415 - slow to import
+
+        return charts_of(running.read_content(self._folder))
+
+    def model(self, **which: Json) -> Predictor:
+        """Return the trained model with these entries: `layers`, `width`, `seed`, `tokens` and the like.
+
+        Entries are those of the table `cells` and of the settings that the study varies. Without `tokens` it
+        is the model that was trained longest. It predicts on the CPU in float32. Raises UserError where there
+        is no such model or more than one, ArtifactError where it was not kept.
+        """
+        from emergelab.evaluate.trained import TrainedPredictor  # noqa: PLC0415 - loads torch
+
+        cell = self._models.choose(which)
+        return TrainedPredictor.load(self._models.checkpoint(cell), cell)
+
+    def grammar(self, **which: Json) -> Grammar:
+        """Return the grammar that the models with these entries were trained on, its world drawn as for them.
+
+        Without entries it is that of all models. Raises UserError where models differ in their grammar.
+        """
+        language = self._models.language(which)
+        key, own = self.study["key"], self.study["keys"]
+        document_key, prompt_key = (
+            key if own[name] is None else own[name] for name in ("data", "evaluation")
+        )
+        read = parse_grammar(language["grammar"], name=language["name"], key=language["key"])
+        return replace(read, document_key=document_key, prompt_key=prompt_key)
+
+    def prompts(self, tasks: str | Iterable[str] | None = None, **which: Json) -> list[PromptSet]:
+        """Return the prompts that the run's models were asked: a set for each form and split of each task.
+
+        `which` is needed where models differ in their grammar only. Raises UserError as `grammar` does, and
+        for tasks that the study does not ask.
+        """
+        asked = self.study["evaluate"]
+        names = chosen(tasks, asked["tasks"], f"The study {self.name}")
+        return self.grammar(**which).prompts(names, shots=asked["shots"], prompts=asked["prompts"])
+
+    def score(
+        self, predictor: Predictor, tasks: str | Iterable[str] | None = None, **which: Json
+    ) -> Evaluation:
+        """Ask a predictor just what the run's models were asked, prompt by prompt. Raises as `prompts` does."""
+        from emergelab.api.scoring import score_prompts  # noqa: PLC0415
+
+        return score_prompts(predictor, self.prompts(tasks, **which))
+
+    @property
+    def _folder(self) -> RunFolder:
+        return RunFolder(self.folder)
+
+    @cached_property
+    def _models(self) -> Models:
+        return Models(self._folder)
+
+    @cached_property
+    def _tables(self) -> Path:
+        return self._folder.open_tables()
+
+    def _table(self, name: str) -> pl.DataFrame:
+        return pl.read_parquet(self._tables / f"{name}.parquet")
