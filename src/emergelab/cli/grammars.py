@@ -3,33 +3,48 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from emergelab.cli.options import GrammarArgument, JsonOption, console, new_group
 
+if TYPE_CHECKING:
+    from emergelab.grammar.shelf import SourceFile
+    from emergelab.grammar.syntax import GrammarSyntax
+
 grammar_app = new_group("Check, show and sample grammars.")
+
+SettingsOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=NUMBER", help="Give a parameter of the grammar another value."),
+]
+
+
+def _load(grammar: str, settings: list[str] | None) -> tuple[SourceFile, GrammarSyntax]:
+    from emergelab.grammar.library import find_grammar, load_grammar  # noqa: PLC0415
+    from emergelab.grammar.notation_numbers import read_settings  # noqa: PLC0415
+
+    file = find_grammar(grammar)
+    return file, load_grammar(file, read_settings(settings or []))
 
 
 @grammar_app.command("check")
-def grammar_check(grammar: GrammarArgument) -> None:
+def grammar_check(grammar: GrammarArgument, settings: SettingsOption = None) -> None:
     """Say what is wrong with a grammar: place, finding, rule and remedy. Exit code 2 if anything is."""
-    from emergelab.grammar.library import find_grammar, load_grammar  # noqa: PLC0415
-
-    file = find_grammar(grammar)
-    syntax = load_grammar(file)
+    file, syntax = _load(grammar, settings)
     tasks = ", ".join(task.name for task in syntax.tasks) or "none"
     typer.echo(f"{file.source} is a valid grammar: {len(syntax.rules)} rules, tasks: {tasks}.")
 
 
 @grammar_app.command("show")
-def grammar_show(grammar: GrammarArgument, as_json: JsonOption = False) -> None:
-    """Show a grammar: its world, its productions with their probabilities, its tasks."""
-    from emergelab.grammar.library import find_grammar, load_grammar  # noqa: PLC0415
+def grammar_show(
+    grammar: GrammarArgument, settings: SettingsOption = None, as_json: JsonOption = False
+) -> None:
+    """Show a grammar: its parameters, its world, its productions with their probabilities, its tasks."""
     from emergelab.grammar.rendering import describe, grammar_view  # noqa: PLC0415
 
-    syntax = load_grammar(find_grammar(grammar))
+    _, syntax = _load(grammar, settings)
     if as_json:
         typer.echo(json.dumps(describe(syntax), indent=1))
     else:
@@ -43,12 +58,14 @@ def grammar_sample(
     seed: Annotated[int, typer.Option(min=0, help="The key of world and documents.")] = 0,
     length: Annotated[int, typer.Option(min=1, max=32_000, help="Cut documents at so many tokens.")] = 120,
     law: Annotated[str, typer.Option(help="`train` leaves out what is held out; `full` does not.")] = "train",
+    settings: SettingsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print documents of a grammar, their tokens coloured by role."""
     from emergelab.recipes.samples import sample_documents  # noqa: PLC0415
 
-    samples = sample_documents(grammar, count=count, key=seed, length=length, law=law)
+    _, syntax = _load(grammar, settings)
+    samples = sample_documents(syntax, count=count, key=seed, length=length, law=law)
     if as_json:
         typer.echo(json.dumps(samples, indent=1))
         return

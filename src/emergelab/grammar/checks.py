@@ -10,6 +10,7 @@ from emergelab.errors import GrammarError
 from emergelab.grammar.checks_derivations import check_derivations
 from emergelab.grammar.checks_names import check_names
 from emergelab.grammar.checks_numbers import MAX_RULES, check_numbers
+from emergelab.grammar.checks_parameters import with_parameters
 from emergelab.grammar.checks_tasks import check_hold_outs, check_tasks
 from emergelab.grammar.notation_faults import excerpt
 from emergelab.grammar.problems import Problem
@@ -26,7 +27,8 @@ def check(grammar: GrammarSyntax) -> list[Problem]:
         found += check_derivations(grammar)
         found += check_hold_outs(grammar)
         found += check_tasks(grammar)
-    return sorted(dict.fromkeys(found), key=lambda problem: (problem.line, problem.column))
+    in_order = sorted(dict.fromkeys(found), key=lambda problem: (problem.line, problem.column))
+    return with_parameters(grammar, in_order)
 
 
 def require_valid(grammar: GrammarSyntax, source: str, text: str) -> None:

@@ -36,6 +36,7 @@ def check_names(grammar: GrammarSyntax) -> list[Problem]:
     return [
         *_check_start(grammar),
         *_check_twice(grammar),
+        *_check_parameters(grammar),
         *checker.problems,
         *_check_families_used(grammar),
         *_check_reachable(grammar),
@@ -50,13 +51,20 @@ def reachable_rules(grammar: GrammarSyntax) -> set[str]:
         rule = grammar.rule(waiting.pop())
         if rule is not None and rule.name not in reached:
             reached.add(rule.name)
-            waiting.extend(call.rule for call in calls_in(rule_items(rule)))
+            waiting.extend(call.rule for call in calls_in(written_items(rule)))
     return reached
 
 
 def rule_items(rule: Rule) -> Iterator[Item]:
     """Yield every item of a rule's productions, outer before inner."""
     for production in rule.productions:
+        yield from syntax.walk(production.items)
+
+
+def written_items(rule: Rule) -> Iterator[Item]:
+    """Yield every item of a rule as `rule_items` does, and then those of productions left out."""
+    yield from rule_items(rule)
+    for production in rule.left_out:
         yield from syntax.walk(production.items)
 
 
@@ -74,11 +82,12 @@ class _NameChecker:
 
     def __init__(self, grammar: GrammarSyntax) -> None:
         self.grammar = grammar
+        self.parameters = {parameter.name for parameter in grammar.parameters}
         self.problems: list[Problem] = []
 
     def rule(self, rule: Rule) -> None:
         scope = self.bind({}, [(name, "object", rule.at) for name in rule.parameters])
-        for production in rule.productions:
+        for production in (*rule.productions, *rule.left_out):
             self.items(production.items, scope)
         for name in dict.fromkeys(rule.parameters):
             self.require_use(scope[name], f"the attribute '{name}' of '{rule.name}'")
@@ -157,6 +166,13 @@ class _NameChecker:
                     "What is drawn, an object or a function, has a name of its own.",
                     f"Choose another name, as in 'let a ~ {name}'.",
                 )
+            elif name in self.parameters:
+                self.report(
+                    at,
+                    f"The name '{name}' is that of a parameter.",
+                    "A parameter is a number wherever it stands.",
+                    "Choose another name for one of the two.",
+                )
             inner[name] = _Binding(name, kind, at)
         return inner
 
@@ -223,6 +239,9 @@ class _NameChecker:
                 "A family is drawn from, not used itself.",
                 f"Write 'let a ~ {name} {{ … }}' around it.",
             )
+        elif name in self.parameters:
+            rule = "A parameter stands in the places of numbers only: probabilities, laws, counts."
+            remedy = "Name an object here."
         else:
             rule = f"Here stands {_article(wanted)} bound by {_BINDERS[wanted]}."
             remedy = suggestion(name, (other.name for other in scope.values() if other.kind == wanted))
@@ -291,10 +310,25 @@ def _check_twice(grammar: GrammarSyntax) -> list[Problem]:
     return found
 
 
+def _check_parameters(grammar: GrammarSyntax) -> list[Problem]:
+    """Families, unlike rules, are named like parameters; the names of tasks are seen by studies only."""
+    named = {parameter.name: parameter for parameter in grammar.parameters}
+    return [
+        problem(
+            family.at,
+            f"The name '{family.name}' is that of a parameter, too.",
+            f"The parameter stands in line {named[family.name].at.line}; a name stands for one thing.",
+            "Choose another name for one of the two.",
+        )
+        for family in grammar.world.families
+        if family.name in named
+    ]
+
+
 def _check_families_used(grammar: GrammarSyntax) -> list[Problem]:
     drawn = {draw.family for task in grammar.tasks for draw in task.draws}
     for rule in grammar.rules:
-        lets = (item for item in rule_items(rule) if isinstance(item, syntax.Let))
+        lets = (item for item in written_items(rule) if isinstance(item, syntax.Let))
         drawn |= {draw.family for let in lets for draw in let.draws}
     return [
         problem(

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 
 from emergelab.grammar import syntax
 from emergelab.grammar.checks_names import rule_items
-from emergelab.grammar.notation import number_text, render_law
+from emergelab.grammar.checks_parameters import parameters_at
+from emergelab.grammar.notation import render_law
+from emergelab.grammar.notation_numbers import number_text
 from emergelab.grammar.problems import Problem, problem
-from emergelab.grammar.syntax import Each, Family, GrammarSyntax, Law, Repeat, Rule, Some
+from emergelab.grammar.syntax import Each, Family, GrammarSyntax, Law, Parameter, Repeat, Rule, Some
 
 MAX_TOKENS = 65_535
 """Tokens are uint16: start, end, terminals and objects together."""
@@ -32,7 +34,7 @@ def check_numbers(grammar: GrammarSyntax) -> list[Problem]:
     for family in grammar.world.families:
         found += _check_family(family)
     for rule in grammar.rules:
-        found += _check_probabilities(rule)
+        found += _check_probabilities(rule, parameters_at(grammar, rule.at))
         found += _check_items(rule, grammar.world.objects)
     return found
 
@@ -90,7 +92,7 @@ def _weight_problem(at: syntax.Position, what: str, value: float) -> Problem:
     return problem(at, f"The {what} is {number_text(value)}.", rule, "Write 'power 1', for example.")
 
 
-def _check_probabilities(rule: Rule) -> Iterator[Problem]:
+def _check_probabilities(rule: Rule, parameters: list[Parameter]) -> Iterator[Problem]:
     probabilities = [production.probability for production in rule.productions]
     for production in rule.productions:
         if not 0 < production.probability <= 1:
@@ -104,7 +106,15 @@ def _check_probabilities(rule: Rule) -> Iterator[Problem]:
     total = math.fsum(probabilities)
     if abs(total - 1) > SUM_TOLERANCE:
         found = f"The probabilities of '{rule.name}' sum to {total:.10g}."
-        yield problem(rule.at, found, "The productions of a rule sum to 1.", _rescaled(probabilities, total))
+        remedy = _remainder(rule, parameters) or _rescaled(probabilities, total)
+        yield problem(rule.at, found, "The productions of a rule sum to 1.", remedy)
+
+
+def _remainder(rule: Rule, parameters: list[Parameter]) -> str:
+    """Return how a rule with parameters keeps its sum whatever their values are."""
+    if not parameters or len(rule.productions) + len(rule.left_out) == 1:
+        return ""
+    return f"Give one production what the others leave: 1 - {parameters[0].name}, for example."
 
 
 def _rescaled(probabilities: list[float], total: float) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from emergelab.grammar import syntax
 from emergelab.grammar.checks_numbers import check_terminal, terminals
-from emergelab.grammar.notation import number_text, render_hold_out, render_item, render_term
+from emergelab.grammar.notation import render_hold_out, render_item, render_term
+from emergelab.grammar.notation_numbers import number_text
 from emergelab.grammar.problems import Problem, problem, suggestion
 from emergelab.grammar.syntax import GrammarSyntax, HoldOut, If, Item, Print, TaskSyntax, Terminal
 

@@ -14,6 +14,7 @@ from importlib import resources
 from typing import Any, Literal, TypeAlias
 
 import lark
+from lark.exceptions import VisitError
 from lark.lexer import Token
 
 from emergelab.errors import GrammarError
@@ -111,15 +112,20 @@ def _build(name: str, tree: _Tree, table: ParameterTable) -> GrammarSyntax:
     sections: list[_Tree] = [child for child in tree.children if isinstance(child, lark.Tree)]
     declarations = [section for section in sections if section.data == "parameter"]
     try:
-        table.announce([declaration.children[1] for declaration in declarations])
+        table.announce([_declared_name(declaration) for declaration in declarations])
         for declaration in declarations:
             builder.transform(declaration)
         built = [builder.transform(section) for section in sections if section.data != "parameter"]
-    except lark.visitors.VisitError as error:
+    except VisitError as error:
         if isinstance(error.orig_exc, SyntaxFaultError):
             raise error.orig_exc from None
         raise
     return _assemble(name, built, table.parameters())
+
+
+def _declared_name(declaration: _Tree) -> Token:
+    name: Any = declaration.children[1]
+    return name
 
 
 class _Builder(NumberBuilder):
@@ -188,8 +194,17 @@ class _Builder(NumberBuilder):
 
     def rule(self, children: _Children) -> syntax.Rule:
         word, name, attributes, *productions = children
-        made = tuple(_production(production, productions, _at(word)) for production in productions)
-        return syntax.Rule(name=_name(name), parameters=attributes, productions=made, at=_at(name))
+        made = [_production(production, productions, _at(word)) for production in productions]
+        never = [_is_left_out(production) for production in productions]
+        if all(never):
+            never = [False] * len(made)
+        return syntax.Rule(
+            name=_name(name),
+            parameters=attributes,
+            productions=tuple(one for one, left_out in zip(made, never, strict=True) if not left_out),
+            left_out=tuple(one for one, left_out in zip(made, never, strict=True) if left_out),
+            at=_at(name),
+        )
 
     def attributes(self, children: _Children) -> tuple[str, ...]:
         return tuple(_name(child) for child in children)
@@ -345,6 +360,11 @@ def _production(parts: _Children, productions: list[_Children], rule_at: Positio
             "Write '0.5:' in front of it; the probabilities of a rule sum to 1.",
         )
     return syntax.Production(probability=1.0, items=tuple(parts), at=at)
+
+
+def _is_left_out(parts: _Children) -> bool:
+    """Whether a parameter makes the probability of a production 0; a 0 that is written is a mistake."""
+    return bool(parts) and isinstance(parts[0], Number) and parts[0].exact == 0 and bool(parts[0].named)
 
 
 def _assemble(name: str, sections: list[Any], parameters: tuple[syntax.Parameter, ...]) -> GrammarSyntax:

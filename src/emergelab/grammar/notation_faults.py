@@ -132,7 +132,7 @@ def _without_operators(accepted: frozenset[str]) -> frozenset[str]:
     rest = accepted - _OPERATORS
     if accepted >= _NUMBER_STARTS:
         return rest | {"PLUS", "MINUS"}
-    return accepted if rest == {"RPAR"} else rest
+    return accepted if rest == frozenset({"RPAR"}) else rest
 
 
 def _expectation(accepted: AbstractSet[str], words: Mapping[str, str]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -28,6 +29,8 @@ MAX_TERMS = 100
 """Numbers and names in one expression, which bounds the size of the fractions on the way."""
 
 _WHOLE_NUMBERS = 2**53
+_DECIMAL = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+_WRITTEN_NUMBER = re.compile(rf"([+-]?{_DECIMAL})(?:/({_DECIMAL}))?")
 _OPERATORS: Mapping[str, Callable[[Fraction, Fraction], Fraction]] = {
     "+": operator.add,
     "-": operator.sub,
@@ -39,6 +42,47 @@ _OPERATORS: Mapping[str, Callable[[Fraction, Fraction], Fraction]] = {
 def number_text(value: float) -> str:
     """Return the shortest text that reads as `value`, whole numbers without a point."""
     return str(int(value)) if value.is_integer() and abs(value) < _WHOLE_NUMBERS else repr(value)
+
+
+def read_settings(texts: Iterable[str]) -> dict[str, float]:
+    """Return the values of parameters that texts like "pair.silent=0.3" or "size=12" set; the last one wins.
+
+    Raises GrammarError for what is not of this form. Whether there are such parameters is not looked at.
+    """
+    return dict(_read_setting(text) for text in texts)
+
+
+def _read_setting(text: str) -> tuple[str, float]:
+    name, equals, value = (part.strip() for part in text.partition("="))
+    number = _read_number(value)
+    if not name or not equals or number is None:
+        rule = "A parameter is set like this: NAME=NUMBER, the number finite and written as in a grammar."
+        raise GrammarError(f"Got the setting {quoted(text)}. {rule} Write 'pair.silent=0.3', for example.")
+    return name, number
+
+
+def _read_number(text: str) -> float | None:
+    match = _WRITTEN_NUMBER.fullmatch(text)
+    if match is None or len(text) > MAX_NUMBER_LENGTH:
+        return None
+    top, bottom = _exact(match[1]), _exact(match[2] or "1")
+    if top is None or not bottom:
+        return None
+    try:
+        return float(top / bottom)
+    except OverflowError:
+        return None
+
+
+def _exact(decimal: str) -> Fraction | None:
+    """Return the value of a decimal number, None if no double is near it.
+
+    The double comes first: the fraction of a number with a huge exponent would fill the memory.
+    """
+    nearest = float(decimal)
+    if math.isinf(nearest):
+        return None
+    return Fraction(decimal) if nearest else Fraction(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +154,7 @@ class ParameterTable:
     def _refuse_given(self, name: str, value: object) -> None:
         if name not in self._places:
             raise GrammarError(_unknown_given(name, list(self._places)))
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not math.isfinite(value):
+        if not _is_finite_number(value):
             found = f"The parameter '{name}' is set to {value!r}."
             raise GrammarError(f"{found} A parameter is a finite number. Set it to 0.5, for example.")
 
@@ -156,30 +199,33 @@ class NumberBuilder(Transformer_NonRecursive[Token, Any]):
         self.table = table
 
     def decimal(self, children: list[Token]) -> Number:
+        """Read a number without sign."""
         (token,) = children
         at = _position(token)
         if len(token) > MAX_NUMBER_LENGTH:
             found, most = f"a number of {len(token)} characters", f"at most {MAX_NUMBER_LENGTH}"
             raise SyntaxFaultError(at, found, most, "Seventeen digits say all that is kept.")
-        # The double comes first: the fraction of a number with a huge exponent would fill the memory.
-        nearest = float(token)
-        if math.isinf(nearest):
+        exact = _exact(token)
+        if exact is None:
             raise SyntaxFaultError(at, str(token), "a number below 1.8e308", "Write a smaller one.")
-        return Number(Fraction(token) if nearest else Fraction(0), at, str(token))
+        return Number(exact, at, str(token))
 
     def reference(self, children: list[Token]) -> Number:
+        """Look a parameter up."""
         (token,) = children
         value = self.table.use(token)
         return Number(Fraction(repr(value)), _position(token), str(token), {str(token): value})
 
     @v_args(meta=True)
     def unary(self, meta: Meta, children: list[Any]) -> Number:
+        """Apply a sign."""
         sign, number = children
         exact = -number.exact if sign == "-" else number.exact
         return self._made(meta, exact, [number])
 
     @v_args(meta=True)
     def binary(self, meta: Meta, children: list[Any]) -> Number:
+        """Compute one of the four operations."""
         left, sign, right = children
         if sign == "/" and right.exact == 0:
             made = self._made(meta, Fraction(0), [left, right])
@@ -188,10 +234,12 @@ class NumberBuilder(Transformer_NonRecursive[Token, Any]):
 
     @v_args(meta=True)
     def value(self, meta: Meta, children: list[Number]) -> Number:
+        """Return a number that stands by itself, brackets included."""
         return self._made(meta, children[0].exact, children)
 
     @v_args(meta=True)
     def number(self, meta: Meta, children: list[Number]) -> Number:
+        """Return a number where its end is told by what follows: no brackets are needed."""
         return self._made(meta, children[0].exact, children)
 
     def _made(self, meta: Meta, exact: Fraction, parts: Iterable[Number]) -> Number:
@@ -202,6 +250,15 @@ class NumberBuilder(Transformer_NonRecursive[Token, Any]):
             raise SyntaxFaultError(at, found, most, "Name a part of it with 'parameter'.")
         named = {name: value for part in parts for name, value in part.named.items()}
         return Number(exact, at, self.table.text[meta.start_pos : meta.end_pos], named, terms)
+
+
+def _is_finite_number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond all doubles
+        return False
 
 
 def _position(token: Token) -> Position:

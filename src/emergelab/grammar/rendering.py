@@ -20,7 +20,8 @@ from emergelab.grammar.notation import (
     render_item,
     render_production,
 )
-from emergelab.grammar.syntax import GrammarSyntax, Item, Production, Rule, TaskSyntax
+from emergelab.grammar.notation_numbers import number_text
+from emergelab.grammar.syntax import GrammarSyntax, Item, Parameter, Production, Rule, TaskSyntax
 from emergelab.spec import Json
 
 if TYPE_CHECKING:
@@ -50,12 +51,15 @@ _ROLE_WORDS: Mapping[str, str] = {
 
 
 def describe(grammar: GrammarSyntax) -> dict[str, Json]:
-    """Return what a grammar says as JSON values: world, rules, hold-outs, tasks, terminals.
+    """Return what a grammar says as JSON values: parameters, world, rules, hold-outs, tasks, terminals.
 
     `nats` is a production's contribution to the description length of a derivation, -ln of its probability.
     """
     return {
         "name": grammar.name,
+        "parameters": [
+            {"name": one.name, "value": one.value, "default": one.default} for one in grammar.parameters
+        ],
         "world": {
             "objects": grammar.world.objects,
             "families": [_describe_family(family) for family in grammar.world.families],
@@ -120,6 +124,7 @@ def grammar_view(grammar: GrammarSyntax) -> rich.console.Group:
 
     parts: list[rich.text.Text | rich.table.Table] = [
         Text(f"{grammar.name}: {grammar.world.objects} objects", style="bold"),
+        *_parameter_tables(grammar),
         _table(("world",), ((render_family(family),) for family in grammar.world.families)),
         _table(("rule", "probability", "nats", "production"), _rule_rows(grammar)),
     ]
@@ -140,11 +145,21 @@ def _table(heads: Sequence[str], rows: Iterator[Sequence[str]]) -> rich.table.Ta
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for head in heads:
         table.add_column(
-            head, justify="right" if head in {"probability", "nats"} else "left", overflow="fold"
+            head, justify="right" if head in {"probability", "nats", "value"} else "left", overflow="fold"
         )
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     return table
+
+
+def _parameter_tables(grammar: GrammarSyntax) -> Iterator[rich.table.Table]:
+    if grammar.parameters:
+        yield _table(("parameter", "value", "by default"), map(_parameter_row, grammar.parameters))
+
+
+def _parameter_row(parameter: Parameter) -> Sequence[str]:
+    default = "" if parameter.replaced is None else number_text(parameter.replaced)
+    return parameter.name, number_text(parameter.value), default
 
 
 def _rule_rows(grammar: GrammarSyntax) -> Iterator[Sequence[str]]:

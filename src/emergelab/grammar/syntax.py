@@ -39,6 +39,11 @@ class Parameter:
     default: float | None = None
     uses: tuple[Position, ...] = field(default=(), compare=False, repr=False)
 
+    @property
+    def replaced(self) -> float | None:
+        """The value that the text gives where another one is in force, else None."""
+        return None if self.default == self.value else self.default
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
@@ -202,11 +207,16 @@ class Production:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """A nonterminal: its parameters hold objects."""
+    """A nonterminal: its parameters hold objects.
+
+    `left_out` are productions whose probability a parameter makes 0. No derivation uses them; what they alone
+    use is still of use, so that a study may go down to 0 and up to 1.
+    """
 
     name: str
     parameters: tuple[str, ...] = ()
     productions: tuple[Production, ...] = ()
+    left_out: tuple[Production, ...] = field(default=(), compare=False)
     at: Position = field(default=NOWHERE, compare=False, repr=False)
 
 
