@@ -235,6 +235,29 @@ def test_replicas_train_like_separate_models():
             torch.testing.assert_close(together.parameters[name][r], tensor[0], rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("counted", [1, 5, 63, 64, 65, 127, 128, 144])
+def test_leaving_out_padding_changes_neither_loss_nor_gradient(counted: int):
+    # Two replicas with the same documents take the way with padding, one alone that without.
+    tokens = stream(2).generator().integers(0, 7, size=(12, 13)).astype(np.uint16)
+    rest = np.clip(counted - 12 * np.arange(12), 0, 12)  # counted targets, document by document
+    pair = (tokens, (rest + 1).astype(np.int32))
+    losses = loss_function(MODEL, torch.float64)
+    values = {name: value.double() for name, value in initialise(MODEL, [stream(0)]).items()}
+
+    def loss_and_gradients(replicas: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        leaves = {
+            name: value.expand(replicas, *value.shape[1:]).clone().requires_grad_()
+            for name, value in values.items()
+        }
+        loss = losses(leaves, make_batch([pair] * replicas))
+        return loss[0], [gradient[0] for gradient in torch.autograd.grad(loss.sum(), tuple(leaves.values()))]
+
+    (loss, gradients), (expected, kept) = loss_and_gradients(1), loss_and_gradients(2)
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
+    for left_out, other in zip(gradients, kept, strict=True):
+        torch.testing.assert_close(left_out, other, rtol=1e-9, atol=1e-12)
+
+
 def test_training_lowers_the_loss_of_a_repeated_document():
     rule = Rule(TRAIN, STEPS, torch.float32, loss_function(MODEL, torch.float32))
     state, losses = fresh_state(MODEL, [stream(0)]), []

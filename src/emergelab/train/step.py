@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from emergelab.model.spec import ModelSpec
-from emergelab.model.transformer.network import logits, network
+from emergelab.model.transformer.network import Network, Rows, logits, logits_of_rows, network
 from emergelab.model.transformer.parameters import Parameters, initialise
 from emergelab.rng import Stream
 from emergelab.train.optimiser import Moments, fresh_moments, update
@@ -69,13 +69,28 @@ def loss_function(spec: ModelSpec, dtype: torch.dtype) -> Losses:
     """Return the function (parameters, batch) → every model's mean loss over its counted targets, in nats."""
 
     def losses(parameters: Parameters, batch: Batch) -> Float[Tensor, " R"]:
-        scores = logits(network(spec, parameters, dtype), batch.tokens[..., :-1])
-        targets = batch.tokens[..., 1:]
-        nats = functional.cross_entropy(scores.flatten(0, 2), targets.flatten(), reduction="none")
-        counted = batch.counted.flatten(1).to(nats.dtype)
-        return (nats.view(counted.shape) * counted).sum(1) / counted.sum(1)
+        net = network(spec, parameters, dtype)
+        return _unpadded_loss(net, batch) if _may_vary_in_shape(batch) else _losses(net, batch)
 
     return losses
+
+
+def _losses(net: Network, batch: Batch) -> Float[Tensor, " R"]:
+    scores, targets = logits(net, batch.tokens[..., :-1]), batch.tokens[..., 1:]
+    nats = functional.cross_entropy(scores.flatten(0, 2), targets.flatten(), reduction="none")
+    counted = batch.counted.flatten(1).to(nats.dtype)
+    return (nats.view(counted.shape) * counted).sum(1) / counted.sum(1)
+
+
+def _may_vary_in_shape(batch: Batch) -> bool:
+    """Say whether padding can be left out: not where models share a shape or a compiler wants one."""
+    return len(batch.tokens) == 1 and batch.tokens.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _unpadded_loss(net: Network, batch: Batch) -> Float[Tensor, " 1"]:
+    rows = Rows.of(batch.counted.flatten())
+    targets = batch.tokens[0, :, 1:].flatten()[rows.places[: rows.count]]
+    return functional.cross_entropy(logits_of_rows(net, batch.tokens[..., :-1], rows), targets)[None]
 
 
 def step(rule: Rule, state: State, batch: Batch) -> tuple[State, Float[Tensor, " R"]]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Int
 from torch import Tensor
 from torch.autograd.function import Function, once_differentiable
 
@@ -40,6 +40,13 @@ def split_heads(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """See `operations.split_heads`."""
     return cast("tuple[Tensor, Tensor, Tensor]", _SplitHeads.apply(projected, rotary, documents))
+
+
+def reorder(
+    x: Float[Tensor, "1 rows d"], there: Int[Tensor, " places"], back: Int[Tensor, " rows"]
+) -> Float[Tensor, "1 places d"]:
+    """See `operations.reorder`."""
+    return cast("Tensor", _Reorder.apply(x, there, back))
 
 
 def attend(
@@ -107,6 +114,19 @@ def _turn(x: Float[Tensor, "2 D H T w"], turn: Complex[Tensor, "2 1 T p"]) -> Te
     """Turn neighbouring pairs, seen as complex numbers, in place."""
     torch.view_as_complex(x.unflatten(-1, (-1, 2))).mul_(turn[:, None])
     return x
+
+
+class _Reorder(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, there: Tensor, back: Tensor) -> Tensor:
+        ctx.save_for_backward(back)
+        return x.index_select(1, there)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (back,) = ctx.saved_tensors
+        return grad.index_select(1, back), None, None
 
 
 class _Attend(Function):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Float, Float32, Int, Num
+from jaxtyping import Bool, Float, Float32, Int, Num
 from torch import Tensor
 from torch.nn import functional
 
@@ -17,9 +17,12 @@ from emergelab.model.transformer.operations import (
     attention_pattern,
     linear,
     normalise,
+    reorder,
     split_heads,
 )
 from emergelab.model.transformer.parameters import Parameters
+
+_GRAIN = 64  # rows come in multiples of it
 
 Hook: TypeAlias = Callable[[str, Tensor], Tensor]
 """Called with a site's name and value; what it returns goes on in the value's place."""
@@ -100,6 +103,46 @@ def logits(
     return unembed(net, hidden).view(replicas, documents, length, -1)
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Which places of one model's documents, laid end to end, are computed: the counted ones and some padding.
+
+    No place looks at padding and no loss counts it, so one row can stand for all of it. `places` are those of the
+    rows, the first `count` of them counted; `row_of_place` is the row of each place, padding's the last.
+    """
+
+    places: Int[Tensor, " rows"]
+    row_of_place: Int[Tensor, " places"]
+    count: int
+
+    @classmethod
+    def of(cls, counted: Bool[Tensor, " places"]) -> Rows:
+        """Return the rows that a mask counts and at least one of padding where there is any.
+
+        Their number is rounded up: matrix products of ever new shapes are prepared anew each time.
+        """
+        real, padding = (mask.nonzero().squeeze(1) for mask in (counted, ~counted))
+        spare = min(len(padding), _GRAIN - len(real) % _GRAIN)
+        places = torch.cat((real, padding[:spare]))
+        row_of_place = torch.where(counted, counted.cumsum(0) - 1, len(places) - 1)
+        return cls(places, row_of_place, len(real))
+
+
+def logits_of_rows(
+    net: Network, tokens: Int[Tensor, "1 B T"], rows: Rows
+) -> Float[Tensor, "count vocabulary"]:
+    """Return one model's `logits` at the counted places, computing little else.
+
+    Rows differ in number from batch to batch, which a compiler would answer by compiling anew.
+    """
+    _, documents, length = tokens.shape
+    hidden = embed(net, tokens.flatten(1)[:, rows.places])
+    rotary = rotary_table(net.spec, length, hidden)
+    for index, block in enumerate(net.blocks):
+        hidden = _block(net, block, hidden, rotary, _Place(None, index, documents, rows))
+    return unembed(net, hidden[:, : rows.count]).squeeze(0)
+
+
 def embed(net: Network, tokens: Int[Tensor, "R N"]) -> Float[Tensor, "R N d"]:
     """Return the residual stream before the first block."""
     replicas, vocabulary, width = net.embedding.shape
@@ -126,16 +169,25 @@ def _expand(net: Network, block: Block, hidden: Float[Tensor, "R N d"]) -> Float
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Which block of which forward pass is being computed."""
+    """Which block of which forward pass is being computed, and for which rows; None: for all places."""
 
     hook: Hook | None
     index: int
     documents: int
+    rows: Rows | None = None
 
     def visit(self, site: str, value: Tensor) -> Tensor:
         if self.hook is None:
             return value
         return _visit(self.hook, f"block.{self.index}.{site}", value, self.documents)
+
+    def spread(self, rows: Float[Tensor, "R rows x"]) -> Float[Tensor, "R places x"]:
+        """Put every row in its place; at padding stands the last one."""
+        return rows if self.rows is None else reorder(rows, self.rows.row_of_place, self.rows.places)
+
+    def gather(self, places: Float[Tensor, "R places x"]) -> Float[Tensor, "R rows x"]:
+        """Take the rows back from their places."""
+        return places if self.rows is None else reorder(places, self.rows.places, self.rows.row_of_place)
 
 
 def _visit(hook: Hook | None, site: str, value: Num[Tensor, "R N ..."], documents: int) -> Tensor:
@@ -147,11 +199,11 @@ def _visit(hook: Hook | None, site: str, value: Num[Tensor, "R N ..."], document
 
 def _block(net: Network, block: Block, hidden: Tensor, rotary: Tensor, place: _Place) -> Tensor:
     normal = normalise(hidden, net.spec.norm_epsilon, net.dtype)
-    query, key, value = split_heads(
-        linear(normal, block.query_key_value), rotary, len(hidden) * place.documents
-    )
+    projected = place.spread(linear(normal, block.query_key_value))
+    query, key, value = split_heads(projected, rotary, len(hidden) * place.documents)
     mixed = attend(query, key, value) if place.hook is None else _attend_seen(query, key, value, place)
-    mixed = place.visit("attention.heads", mixed.reshape(hidden.shape))
+    mixed = place.gather(mixed.reshape(*projected.shape[:2], -1))
+    mixed = place.visit("attention.heads", mixed)
     hidden = hidden + place.visit("attention", linear(mixed, block.attention_output))
     inner = place.visit("feed_forward.hidden", _expand(net, block, hidden))
     hidden = hidden + place.visit("feed_forward", linear(inner, block.down))

@@ -6,7 +6,7 @@ Elsewhere they are plain operations for a compiler to fuse; these are also the r
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -58,6 +58,16 @@ def plain_split_heads(projected: Tensor, rotary: Tensor, documents: int) -> tupl
     turned = torch.stack((even * cosine - odd * sine, even * sine + odd * cosine), -1).flatten(-2)
     query, key = turned.to(projected.dtype)
     return query, key, x[2].contiguous()
+
+
+def reorder(
+    x: Float[Tensor, "1 rows d"], there: Int[Tensor, " places"], back: Int[Tensor, " rows"]
+) -> Float[Tensor, "1 places d"]:
+    """Return rows `there` of `x`; the gradient is taken back by `back`, not summed over repeated rows.
+
+    That is right where rows that stand in several places have a gradient in none of them, as padding has not.
+    """
+    return cpu.reorder(x, there, back)
 
 
 def attend(
