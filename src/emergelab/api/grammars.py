@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -28,26 +28,31 @@ _MOST_DOCUMENTS = 1_000_000
 _MOST_LENGTH = 32_000
 
 
-def load_grammar(name_or_path: str | Path, *, key: int = 0) -> Grammar:
+def load_grammar(
+    name_or_path: str | Path, *, key: int = 0, parameters: Mapping[str, float] | None = None
+) -> Grammar:
     """Read a grammar by the name of a shipped one or by the path of a `.cag` file, and check it.
 
     `key` names the source of all its randomness: the world, the documents and the prompts are those of a
-    study with this key. Raises GrammarError with everything that is wrong with the file.
+    study with this key. `parameters` are values for the parameters that the grammar names, in the place of
+    those that its text gives. Raises GrammarError with everything that is wrong with the file.
     """
-    return _grammar(find_grammar(str(name_or_path)), key)
+    return _grammar(find_grammar(str(name_or_path)), key, parameters)
 
 
-def parse_grammar(text: str, *, name: str = "grammar", key: int = 0) -> Grammar:
-    """Return the grammar that `text` says in the notation of `.cag` files; `key` as for `load_grammar`.
+def parse_grammar(
+    text: str, *, name: str = "grammar", key: int = 0, parameters: Mapping[str, float] | None = None
+) -> Grammar:
+    """Return the grammar that `text` says in the notation of `.cag` files; the rest as for `load_grammar`.
 
     Raises GrammarError with everything that is wrong with it: line, column, rule and remedy.
     """
-    return _grammar(SourceFile(name, f"<{name}>", None, text), key)
+    return _grammar(SourceFile(name, f"<{name}>", None, text), key, parameters)
 
 
-def _grammar(file: SourceFile, key: int) -> Grammar:
+def _grammar(file: SourceFile, key: int, parameters: Mapping[str, float] | None) -> Grammar:
     number = whole("key", key, least=0, most=_MOST_KEY)
-    return Grammar(check_grammar(file), file.text, key=number)
+    return Grammar(check_grammar(file, parameters), file.text, key=number)
 
 
 @dataclass(frozen=True)

@@ -41,9 +41,11 @@ class Models:
     def cells(self) -> pl.DataFrame:
         """One row for each cell, with a column for each setting that the study varies. Null where it says nothing."""
         cells = pl.read_parquet(self.folder.open_tables() / "cells.parquet")
-        cells = cells.select(name for name in _CHOOSING if name in cells.columns)
-        if "variant" not in cells.columns:
-            return cells
+        # A run of an earlier version varied nothing that needs a column of its own.
+        cells = cells.select(
+            pl.col(name) if name in cells.columns else pl.lit(None, pl.String).alias(name)
+            for name in _CHOOSING
+        )
         settings = pl.DataFrame([settings_of(text) for text in cells["variant"]], strict=False)
         return pl.concat([cells, settings], how="horizontal") if settings.width else cells
 
@@ -77,8 +79,8 @@ class Models:
             found = found.filter(_equals(found[column], value))
             if found.is_empty():
                 raise UserError(
-                    f"No model of the run has {name} = {value!r} with what else was asked for. Choose a value "
-                    f"that the run has: {_listed(there)}."
+                    f"No model of the run is {_described(which)}. A model is chosen by values that the run has. "
+                    f"Choose {name} = {_listed(there)}."
                 )
         return found
 
