@@ -47,5 +47,6 @@ def generation_config(spec: ModelSpec) -> Mapping[str, Json]:
         "eos_token_id": END_TOKEN,
         "pad_token_id": END_TOKEN,
         "do_sample": True,
+        "top_k": 0,
         "max_length": spec.context,
     }
