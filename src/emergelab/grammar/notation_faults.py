@@ -24,13 +24,13 @@ _KINDS = {
     "NAME": "a name with a small first letter",
     "RULE_NAME": "the name of a rule (with a capital)",
     "NUMBER": "a number",
-    "DOTTED_NAME": "a name with dots in it",
     "STRING": "a token in double quotes",
     "$END": "the end of the file",
 }
 _ITEMS = frozenset({"NAME", "RULE_NAME", "STRING", "LET", "SOME", "EACH", "IF"})
 _SECTIONS = frozenset({"PARAMETER", "WORLD", "HOLD", "RULE", "TASK"})
 _OPERATORS = frozenset({"PLUS", "MINUS", "STAR", "SLASH"})
+_PARAMETER_NAMES = frozenset({"NAME", "DOTTED_NAME"})
 _NUMBER_STARTS = frozenset({"NUMBER", "DOTTED_NAME", "LPAR", "PLUS", "MINUS"})
 _LOOP_LAWS = frozenset({"STOP", "POWER", "ALL", "UNIFORM"})
 _BRACKETS = re.compile(r'"(?:[^"\\\n]|\\.)*"|#[^\n]*|[{}()]')
@@ -136,6 +136,8 @@ def _without_operators(accepted: frozenset[str]) -> frozenset[str]:
 
 
 def _expectation(accepted: AbstractSet[str], words: Mapping[str, str]) -> str:
+    if accepted == _PARAMETER_NAMES:
+        return "the name of a parameter"
     names: list[str] = []
     if accepted >= _NUMBER_STARTS:
         names.append("a number")
@@ -161,8 +163,11 @@ def _remedy(token: Token, accepted: AbstractSet[str], words: Mapping[str, str]) 
 def _number_remedy(token: Token, accepted: AbstractSet[str]) -> str | None:
     if token.type == "DOTTED_NAME" and "NAME" in accepted:
         return "Only the names of parameters have dots in them, and they stand in the places of numbers."
-    if accepted == _NUMBER_STARTS | {"NAME"} and token.type in {"STAR", "SLASH", "RPAR"}:
-        return "On both sides of + - * / stands a number, a parameter or an expression in round brackets."
+    if accepted == _NUMBER_STARTS | {"NAME"} and token.type != "RULE_NAME":
+        return "Write a number, the name of a parameter, or an expression in round brackets: (1 - p)."
+    is_sign = token.type in _OPERATORS and accepted != {"NAME"}
+    if is_sign or (accepted == {"NUMBER"} and token.type != "$END"):
+        return "An expression stands in round brackets: (1 - p)."
     return None
 
 

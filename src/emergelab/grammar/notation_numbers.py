@@ -7,6 +7,7 @@ reads as it; so a grammar means the same whether a parameter has its value by de
 
 from __future__ import annotations
 
+import difflib
 import math
 import operator
 import re
@@ -26,9 +27,10 @@ from emergelab.grammar.syntax import Parameter, Position
 
 MAX_NUMBER_LENGTH = 40
 MAX_TERMS = 100
-"""Numbers and names in one expression, which bounds the size of the fractions on the way."""
+"""Numbers, names and their signs in one expression, which bounds the size of the fractions on the way."""
 
 _WHOLE_NUMBERS = 2**53
+_MOST_SHOWN = 6
 _DECIMAL = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _WRITTEN_NUMBER = re.compile(rf"([+-]?{_DECIMAL})(?:/({_DECIMAL}))?")
 _OPERATORS: Mapping[str, Callable[[Fraction, Fraction], Fraction]] = {
@@ -117,8 +119,11 @@ class Number:
         """Return the number as written, what it comes to, and the values of the parameters in it."""
         if not self.named:
             return quoted(self.text)
-        values = ", ".join(f"{name} = {number_text(value)}" for name, value in self.named.items())
-        return values if self.text in self.named else f"{quoted(self.text)} with {values}"
+        values = [f"{name} = {number_text(value)}" for name, value in self.named.items()]
+        if self.text in self.named:
+            return values[0]
+        shown = ", ".join(values[:_MOST_SHOWN]) + (", …" if len(values) > _MOST_SHOWN else "")
+        return f"{quoted(' '.join(self.text.split()))} with {shown}"
 
 
 class ParameterTable:
@@ -131,6 +136,7 @@ class ParameterTable:
         self._values: dict[str, float] = {}
         self._defaults: dict[str, float] = {}
         self._uses: dict[str, list[Position]] = {}
+        self._longer: dict[str, str] = {}  # beginnings of names to a name that begins so
 
     def announce(self, names: Sequence[Token]) -> None:
         """Take all names that the text declares, in its order, before any of them has its value.
@@ -138,24 +144,31 @@ class ParameterTable:
         Raises SyntaxFaultError for a name declared twice and GrammarError for given values without a name.
         """
         for name in names:
-            at = _position(name)
-            if len(name) > MAX_NAME_LENGTH:
-                found, most = f"a name of {len(name)} characters", f"at most {MAX_NAME_LENGTH}"
-                raise SyntaxFaultError(at, found, most, "Choose a shorter one.")
-            if name in self._places:
-                expected = f"one, which stands in line {self._places[name].line}"
-                remedy = "Delete one of them, or give it another name."
-                raise SyntaxFaultError(at, f"a second parameter '{name}'", expected, remedy)
-            self._places[str(name)] = at
+            _refuse_name(name)
+            self._refuse_clash(name)
+            self._places[str(name)] = _position(name)
             self._uses[str(name)] = []
         for name, value in self._given.items():
             self._refuse_given(name, value)
 
+    def _refuse_clash(self, name: Token) -> None:
+        """Names and their beginnings differ: what a study calls `pair` cannot be a number and hold `silent`."""
+        at, remedy = _position(name), "Give one of the two another name."
+        if name in self._places:
+            expected = f"one, which stands in line {self._places[str(name)].line}"
+            raise SyntaxFaultError(at, f"a second parameter '{name}'", expected, remedy)
+        beginnings = _beginnings(name)
+        other = self._longer.get(str(name)) or next((one for one in beginnings if one in self._places), None)
+        if other is not None:
+            found = f"the parameter '{name}' beside '{other}'"
+            raise SyntaxFaultError(at, found, "no name that begins another", remedy)
+        self._longer.update(dict.fromkeys(beginnings, str(name)))
+
     def _refuse_given(self, name: str, value: object) -> None:
         if name not in self._places:
-            raise GrammarError(_unknown_given(name, list(self._places)))
+            raise GrammarError(_unknown_given(str(name), list(self._places)))
         if not _is_finite_number(value):
-            found = f"The parameter '{name}' is set to {value!r}."
+            found = f"The parameter '{name}' is set to {_shown(value)}."
             raise GrammarError(f"{found} A parameter is a finite number. Set it to 0.5, for example.")
 
     def declare(self, name: Token, number: Number) -> None:
@@ -171,10 +184,7 @@ class ParameterTable:
             self._uses[str(name)].append(at)
             return self._values[str(name)]
         if name in self._places:
-            line = self._places[str(name)].line
-            found = f"{quoted(name)}, which is declared in line {line}"
-            remedy = "A parameter may use those above it: move its declaration down, or the other one up."
-            raise SyntaxFaultError(at, found, "a parameter that is declared before", remedy)
+            raise _used_too_early(name, self._places[str(name)])
         remedy = suggestion(name, self._places) or f"Declare it: 'parameter {quoted(name)[1:-1]} = 0.5'."
         raise SyntaxFaultError(at, quoted(name), "a number or the name of a parameter", remedy)
 
@@ -221,7 +231,7 @@ class NumberBuilder(Transformer_NonRecursive[Token, Any]):
         """Apply a sign."""
         sign, number = children
         exact = -number.exact if sign == "-" else number.exact
-        return self._made(meta, exact, [number])
+        return self._made(meta, exact, [number], signs=1)
 
     @v_args(meta=True)
     def binary(self, meta: Meta, children: list[Any]) -> Number:
@@ -242,14 +252,45 @@ class NumberBuilder(Transformer_NonRecursive[Token, Any]):
         """Return a number where its end is told by what follows: no brackets are needed."""
         return self._made(meta, children[0].exact, children)
 
-    def _made(self, meta: Meta, exact: Fraction, parts: Iterable[Number]) -> Number:
+    def _made(self, meta: Meta, exact: Fraction, parts: Sequence[Number], signs: int = 0) -> Number:
         at = Position(meta.line, meta.column)
-        terms = sum(part.terms for part in parts)
+        terms = sum(part.terms for part in parts) + signs
         if terms > MAX_TERMS:
-            found, most = f"an expression of more than {MAX_TERMS} numbers", "a shorter one"
+            found, most = f"an expression of more than {MAX_TERMS} numbers and signs", "a shorter one"
             raise SyntaxFaultError(at, found, most, "Name a part of it with 'parameter'.")
         named = {name: value for part in parts for name, value in part.named.items()}
         return Number(exact, at, self.table.text[meta.start_pos : meta.end_pos], named, terms)
+
+
+def _beginnings(name: str) -> list[str]:
+    """Return ["a", "a.b"] for "a.b.c"."""
+    return [name[: match.start()] for match in re.finditer(r"\.", name)]
+
+
+def _refuse_name(name: Token) -> None:
+    if len(name) > MAX_NAME_LENGTH:
+        found, most = f"a name of {len(name)} characters", f"at most {MAX_NAME_LENGTH}"
+        raise SyntaxFaultError(_position(name), found, most, "Choose a shorter one.")
+    if name.split(".", 1)[0] == "name":
+        remedy = "In studies 'grammar.name' is the name of the grammar: choose another one."
+        raise SyntaxFaultError(_position(name), quoted(name), "another name for a parameter", remedy)
+
+
+def _used_too_early(name: Token, place: Position) -> SyntaxFaultError:
+    at = _position(name)
+    if (place.line, place.column) < (at.line, at.column):
+        found, remedy = f"{quoted(name)} in its own declaration", "Write a number or another parameter."
+    else:
+        found = f"{quoted(name)}, which is declared in line {place.line}"
+        remedy = "Move its declaration up, or this one down."
+    return SyntaxFaultError(at, found, "a parameter that is declared above", remedy)
+
+
+def _shown(value: object) -> str:
+    try:
+        return quoted(repr(value))
+    except ValueError:  # Python does not print whole numbers of many thousand digits
+        return "a huge number"
 
 
 def _is_finite_number(value: object) -> bool:
@@ -270,4 +311,5 @@ def _unknown_given(name: str, known: list[str]) -> str:
     if not known:
         return f"{found} It has none. Name a number in it: 'parameter size = 12'."
     rule = f"Its parameters are {', '.join(known[:12])}{', …' if len(known) > 12 else ''}."  # noqa: PLR2004
-    return f"{found} {rule} {suggestion(name, known)}"
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"{found} {rule} Did you mean '{close[0]}'?" if close else f"{found} {rule}"
