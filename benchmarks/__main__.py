@@ -26,6 +26,7 @@ THREADS = (
     "NUMBA_NUM_THREADS",
     "POLARS_MAX_THREADS",
 )
+LONG = ("emergence",)  # a quarter of an hour: on demand only
 LIBRARIES = ("emergelab", "numpy", "numba", "polars", "torch", "transformers")
 
 
@@ -35,7 +36,7 @@ def main() -> int:
     if options.list:
         print("\n".join(benchmarks()))
         return 0
-    names = options.names or benchmarks()
+    names = options.names or [name for name in benchmarks() if name not in LONG]
     results = {name: run(name) for name in names}
     document = {"machine": machine(), "versions": versions(), "benchmarks": results}
     text = json.dumps(document, indent=2, allow_nan=False)
@@ -49,7 +50,12 @@ def main() -> int:
 def read_options() -> argparse.Namespace:
     """Read the command line; an unknown benchmark ends it with a message and exit code 2."""
     parser = argparse.ArgumentParser(prog="benchmarks", description="Measure ratios of speed.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(benchmarks())}; all if none")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"of {', '.join(benchmarks())}; all but {', '.join(LONG)} if none",
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the JSON there, too")
     parser.add_argument("--list", action="store_true", help="list the benchmarks")
     options = parser.parse_args()
