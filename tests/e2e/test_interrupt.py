@@ -101,7 +101,7 @@ def check(store: Store) -> None:
 
 def worker_of(store: Store) -> int:
     """Return the process that holds a lock now."""
-    [lock] = (store.root / ".locks").iterdir()
+    [lock] = (store.root / ".locks").glob("*-*")
     found = re.match(r"process (\d+) ", lock.read_text())
     assert found is not None
     return int(found[1])

@@ -109,6 +109,7 @@ TOLD = [
         "It is set aside as x.damaged and made anew.",
     ),
     (events.Waiting(ONE, 0, "process 7"), "s1: being made by process 7"),
+    (events.Missed(ONE, ("a.bin",), "last"), "s1: --keep last has dropped a.bin, which is needed now"),
     (events.Retried(ONE, 0, "was ended by SIGKILL"), "was ended by SIGKILL; it goes on"),
     (events.Failed(ONE, 0, "m", "traceback\n", ROOT / "log", mistake=False), "traceback\nfailed  s1"),
     (events.Failed(ONE, 0, "why", None, ROOT / "log", mistake=False), "failed  s1: why"),
@@ -119,7 +120,12 @@ TOLD = [
     (events.Ended(1, 3, 2.0, interrupted=False, failed=2, root=ROOT), "2 failed"),
     (events.Ended(3, 3, 2.0, interrupted=False, failed=0, root=ROOT), "3 of 3 steps finished, 2 s."),
 ]
-SILENT = [events.Skipped(ONE), events.Started(ONE, 0), events.Progressed(ONE, 0, 1.0, 2.0)]
+SILENT = [
+    events.Skipped(ONE),
+    events.Started(ONE, 0),
+    events.Released(ONE, 9, "last"),
+    events.Progressed(ONE, 0, 1.0, 2.0),
+]
 
 
 @pytest.mark.parametrize(("event", "words"), TOLD)

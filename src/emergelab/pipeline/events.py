@@ -37,6 +37,24 @@ class Damaged:
 
 
 @dataclass(frozen=True)
+class Missed:
+    """The finished step must be made again: another one needs `files`, which `policy` let go."""
+
+    step: Step
+    files: tuple[str, ...]
+    policy: str
+
+
+@dataclass(frozen=True)
+class Released:
+    """Files of the finished step were let go by `policy`, which freed so many bytes."""
+
+    step: Step
+    size: int
+    policy: str
+
+
+@dataclass(frozen=True)
 class Started:
     """A worker has begun the step."""
 
@@ -155,6 +173,8 @@ Event: TypeAlias = (
     Planned
     | Skipped
     | Damaged
+    | Missed
+    | Released
     | Started
     | Progressed
     | Measured

@@ -16,6 +16,7 @@ from typing import Protocol, cast
 from emergelab.errors import UserError
 from emergelab.pipeline.files import StorageError, full_disk_problem
 from emergelab.pipeline.locks import LockedError
+from emergelab.pipeline.manifest import Making
 from emergelab.pipeline.messages import (
     Busy,
     Done,
@@ -96,18 +97,19 @@ def resolve(function: str) -> StepFunction:
 
 
 def _make(store: Store, task: Task, reports: _Reports) -> Message:
-    if store.finished(task.identity):
+    if store.finished(task.identity) and not (task.again and store.dropped(task.identity)):
         return Done(made=False)
     out, scratch = store.workplace(task.identity)
     inputs = {name: store.root / key for name, key in task.inputs.items()}
     reports.interruption.patient = False
     context = StepContext(scratch, reports.progress, reports.note, reports.measured)
+    begun = time.monotonic()
     resolve(task.identity.function)(task.identity.spec, inputs, out, context)
     reports.interruption.patient = True
     if reports.interrupted:
         # The function caught the interruption and returned: what it wrote is not the whole result.
         raise StepInterrupted
-    store.adopt(task.identity, out)
+    store.adopt(task.identity, out, Making(task.name, round(time.monotonic() - begun, 3)))
     return Done(made=True)
 
 

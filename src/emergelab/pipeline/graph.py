@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 from graphlib import TopologicalSorter
 
@@ -15,7 +15,12 @@ class State(StrEnum):
     FINISHED = "finished"
     TO_DO = "to do"
     DAMAGED = "damaged, would be remade"
+    DROPPED = "finished, but files that are needed were dropped: would be made again"
     UNNEEDED = "missing, not needed"
+
+
+WORK = frozenset({State.TO_DO, State.DAMAGED, State.DROPPED})
+"""The states of steps that a run makes."""
 
 
 def ordered(targets: Iterable[Step]) -> list[Step]:
@@ -41,14 +46,27 @@ def chain_costs(steps: Sequence[Step], costs: Mapping[Step, float]) -> dict[Step
     return chains
 
 
-def to_make(steps: Sequence[Step], targets: Iterable[Step], finished: Collection[Step]) -> set[Step]:
-    """Return the steps (from `steps`, inputs first) that must be made so that every target is finished."""
+def to_make(
+    steps: Sequence[Step],
+    targets: Iterable[Step],
+    finished: Collection[Step],
+    lacks: Callable[[Step, Step], bool] = lambda _step, _source: False,
+) -> set[Step]:
+    """Return the steps (from `steps`, inputs first) that must be made so that every target is finished.
+
+    `lacks(step, source)` says that the finished `source` no longer has what `step` reads: to make `step`,
+    the source must be made again.
+    """
     wanted = set(targets)
+    again: set[Step] = set()
     needed: set[Step] = set()
     for step in reversed(steps):
-        if step in wanted and step not in finished:
+        if step in again or (step in wanted and step not in finished):
             needed.add(step)
             wanted.update(step.inputs.values())
+            again.update(
+                source for source in step.inputs.values() if source in finished and lacks(step, source)
+            )
     return needed
 
 

@@ -16,12 +16,12 @@ class LockedError(Exception):
 
 
 @contextlib.contextmanager
-def exclusive(path: Path) -> Generator[None]:
-    """Hold the lock file `path` during the body; raise LockedError at once if someone else holds it.
+def exclusive(path: Path, *, patient: bool = False) -> Generator[None]:
+    """Hold the lock file `path` during the body; if someone else holds it, wait or raise LockedError at once.
 
     The kernel frees the lock when its process ends, however it ends.
     """
-    descriptor = _acquire(path)
+    descriptor = _acquire(path, fcntl.LOCK_EX if patient else fcntl.LOCK_EX | fcntl.LOCK_NB)
     try:
         yield
     finally:
@@ -31,11 +31,46 @@ def exclusive(path: Path) -> Generator[None]:
         os.close(descriptor)
 
 
-def _acquire(path: Path) -> int:
+class Presence:
+    """A lock file that several processes hold together; each may ask whether it is the only one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = _acquire(path, fcntl.LOCK_SH)
+
+    @contextlib.contextmanager
+    def alone(self) -> Generator[None]:
+        """Keep others out during the body. Raises LockedError where others are present."""
+        try:
+            _lock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        finally:
+            # Changing a lock's kind lets go of the old one first: it is taken again in any case.
+            _lock(self._descriptor, fcntl.LOCK_SH)
+
+    def leave(self) -> None:
+        """Let go; the last one removes the file."""
+        with contextlib.suppress(LockedError):
+            _lock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+
+@contextlib.contextmanager
+def present(path: Path) -> Generator[Presence]:
+    """Be one of those that hold the lock file `path` during the body; wait while someone is alone there."""
+    presence = Presence(path)
+    try:
+        yield presence
+    finally:
+        presence.leave()
+
+
+def _acquire(path: Path, how: int) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            _lock(descriptor)
+            _lock(descriptor, how)
             if _is_still(descriptor, path):
                 _sign(descriptor)
                 return descriptor
@@ -45,9 +80,9 @@ def _acquire(path: Path) -> int:
         os.close(descriptor)
 
 
-def _lock(descriptor: int) -> None:
+def _lock(descriptor: int, how: int) -> None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, how)
     except BlockingIOError:
         holder = os.pread(descriptor, 200, 0).decode(errors="replace")
         raise LockedError(holder or "another process") from None

@@ -7,9 +7,11 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import NotRequired, TypedDict, cast
 
 from emergelab.pipeline.step import Identity
 from emergelab.spec import Json, canonical_json
@@ -27,6 +29,17 @@ class FileRecord(TypedDict):
     blake2b: str
 
 
+@dataclass(frozen=True)
+class Making:
+    """How an artifact came about: what the study called the step, and how long its last go took, in seconds.
+
+    A step that goes on after an interruption counts from where it went on. None: nobody said.
+    """
+
+    name: str | None = None
+    seconds: float | None = None
+
+
 class Manifest(TypedDict):
     """The content of `manifest.json`. `digest` is BLAKE2b-256 of the canonical JSON of all other fields."""
 
@@ -40,18 +53,21 @@ class Manifest(TypedDict):
     created: str
     files: Mapping[str, FileRecord]
     digest: str
+    name: NotRequired[str | None]
+    seconds: NotRequired[float | None]
 
 
-def describe(identity: Identity, folder: Path) -> str:
+def describe(identity: Identity, folder: Path, making: Making | None = None) -> str:
     """Return the text of the manifest of the files in `folder`, made now by this installation."""
     body: dict[str, Json] = {
         "format": FORMAT,
         **identity.document(),
+        **asdict(making or Making()),
         "versions": installed_versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "files": {name: cast("Mapping[str, Json]", record(folder / name)) for name in file_names(folder)},
     }
-    return canonical_json({**body, "digest": _text_digest(canonical_json(body))}) + "\n"
+    return canonical_json({**body, "digest": text_digest(canonical_json(body))}) + "\n"
 
 
 def parse(text: str) -> Manifest:
@@ -61,7 +77,7 @@ def parse(text: str) -> Manifest:
         message = f"it is not a manifest of format {FORMAT}"
         raise ValueError(message)
     body = {name: item for name, item in value.items() if name != "digest"}
-    if _text_digest(canonical_json(body)) != value.get("digest") or text != canonical_json(value) + "\n":
+    if text_digest(canonical_json(body)) != value.get("digest") or text != canonical_json(value) + "\n":
         message = "its text does not match the digest that it carries"
         raise ValueError(message)
     return cast("Manifest", cast("object", value))
@@ -98,6 +114,7 @@ def installed_versions() -> dict[str, str | None]:
     return {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}}
 
 
+@cache
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
@@ -114,5 +131,6 @@ def _plain_files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _text_digest(text: str) -> str:
+def text_digest(text: str) -> str:
+    """Return BLAKE2b-256 of `text` in UTF-8."""
     return hashlib.blake2b(text.encode(), digest_size=_DIGEST_BYTES).hexdigest()

@@ -10,33 +10,39 @@ from pathlib import Path
 from typing import TypeAlias
 
 from emergelab.pipeline.step import Identity, Step
-from emergelab.spec import canonical_json
+from emergelab.spec import JsonObject, canonical_json
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What a worker needs to make one artifact: its identity, its inputs' keys and the store's folder."""
+    """What a worker needs to make one artifact: its identity, its inputs' keys and the store's folder.
+
+    `name` is what the study calls the step. `again`: files that the finished artifact has let go are needed.
+    """
 
     identity: Identity
     inputs: Mapping[str, str]
     root: str
+    name: str
+    again: bool = False
 
     @classmethod
-    def of(cls, step: Step, root: Path) -> Task:
+    def of(cls, step: Step, root: Path, *, again: bool = False) -> Task:
         """Return the task that makes `step` in the store at `root`."""
         inputs = {name: source.key for name, source in step.inputs.items()}
-        return cls(identity=step.identity, inputs=inputs, root=str(root))
+        return cls(identity=step.identity, inputs=inputs, root=str(root), name=step.name, again=again)
 
     def encode(self) -> bytes:
         """Return the task as one line."""
-        document = {"identity": self.identity.document(), "inputs": self.inputs, "root": self.root}
+        document: JsonObject = {**vars(self), "identity": self.identity.document()}
         return canonical_json(document).encode() + b"\n"
 
     @classmethod
     def decode(cls, line: bytes) -> Task:
         """Return the task that `encode` wrote."""
         value = json.loads(line)
-        return cls(identity=Identity(**value["identity"]), inputs=value["inputs"], root=value["root"])
+        identity = Identity(**value.pop("identity"))
+        return cls(identity=identity, **value)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from emergelab.pipeline.engines import Engine, Inline, Processes
 from emergelab.pipeline.events import Event, Reporter
 from emergelab.pipeline.forecast import Forecast
 from emergelab.pipeline.graph import State
+from emergelab.pipeline.keeping import Keeping, LettingGo
 from emergelab.pipeline.locks import LockedError
 from emergelab.pipeline.step import Step, StepFailedError
 from emergelab.pipeline.stops import Stops, counted_stops
@@ -38,37 +39,47 @@ class Outcome:
     seconds: float
 
 
-def run(
-    targets: Sequence[Step], store: Store, *, workers: int, reporter: Reporter, threads: int = 1
+def run(  # noqa: PLR0913 - all by keyword but the first two
+    targets: Sequence[Step],
+    store: Store,
+    *,
+    workers: int,
+    reporter: Reporter,
+    threads: int = 1,
+    keeping: Keeping | None = None,
 ) -> Outcome:
     """Make what the targets need, in `workers` processes of `threads` threads each.
 
     With `workers=0` steps run in this process, for debugging. A step that fails stops only what needs it;
     a disk that is full stops everything. Several runs may share a store. Raises KeyboardInterrupt after
     SIGINT, SIGTERM or SIGHUP, once the steps have saved; StepFailedError for a fault; UserError for a
-    user's mistake. What is finished stays finished, and the same call goes on from there.
+    user's mistake. What is finished stays finished, and the same call goes on from there. `keeping` says
+    which files of finished artifacts may go once all that needs them is finished.
     """
     if workers < 0 or threads < 1:
         message = f"A run has at least 0 workers of at least 1 thread. Got {workers} and {threads}."
         raise ValueError(message)
     if workers == 0:
-        return drive(targets, store, Inline(), reporter, contextlib.nullcontext(Stops()))
-    return drive(targets, store, Processes(workers, threads), reporter, counted_stops())
+        return drive(targets, store, Inline(), reporter, contextlib.nullcontext(Stops()), keeping)
+    return drive(targets, store, Processes(workers, threads), reporter, counted_stops(), keeping)
 
 
-def drive(
+def drive(  # noqa: PLR0913, PLR0917 - a run's parts, put together in one place
     targets: Sequence[Step],
     store: Store,
     engine: Engine,
     reporter: Reporter,
     stops: contextlib.AbstractContextManager[Stops],
+    keeping: Keeping | None = None,
 ) -> Outcome:
     """Make what the targets need on `engine`, which is closed at the end, until `stops` says to end."""
-    with contextlib.closing(engine):
+    keeping = keeping or Keeping()
+    with contextlib.closing(engine), store.in_use() as presence:
         store.prepare()
-        survey = Survey(targets, store)
+        survey = Survey(targets, store, keeping.reads)
+        letting_go = LettingGo(keeping, survey, store, presence)
         with stops as asked:
-            return _Drive(survey, store, engine, reporter).run(asked)
+            return _Drive(survey, store, engine, reporter, letting_go).run(asked)
 
 
 @dataclass
@@ -123,8 +134,11 @@ class _Queue:
 class _Drive:
     """The state of one run."""
 
-    def __init__(self, survey: Survey, store: Store, engine: Engine, reporter: Reporter) -> None:
+    def __init__(
+        self, survey: Survey, store: Store, engine: Engine, reporter: Reporter, letting_go: LettingGo
+    ) -> None:
         self.survey, self.store, self.engine, self.reporter = survey, store, engine, reporter
+        self.letting_go = letting_go
         self.begun = time.monotonic()
         self.queue = _Queue.of(survey)
         self.forecast = Forecast(self._counted(), survey.todo, engine.slots)
@@ -158,6 +172,11 @@ class _Drive:
                 self._tell(events.Skipped(step))
         for step, problem in self.survey.damages.items():
             self._set_aside(step, problem)
+        for step in self.survey.again:
+            dropped = self.survey.dropped[step]
+            policies = sorted({release["policy"] for release in dropped.values()})
+            self._tell(events.Missed(step, tuple(sorted(dropped)), " and ".join(policies)))
+        self._let_go(*self.survey.finished)
 
     def _make_all(self, stops: Stops) -> None:
         deadline: float | None = None
@@ -195,7 +214,8 @@ class _Drive:
         self.running[slot] = (step, time.monotonic())
         self.forecast.start(step, time.monotonic())
         self._tell(events.Started(step, slot))
-        self.engine.start(slot, messages.Task.of(step, self.store.root))
+        again = step in self.survey.again
+        self.engine.start(slot, messages.Task.of(step, self.store.root, again=again))
 
     def _hear(self, slot: int, message: messages.Message) -> None:
         step = self.running[slot][0]
@@ -230,6 +250,7 @@ class _Drive:
         self.made.append(step)
         self.queue.settle(step)
         self._tell(events.Finished(step, slot, now - since))
+        self._let_go(step)
 
     def _find(self, step: Step) -> None:
         """Take what another run has made meanwhile, once its bytes are checked."""
@@ -242,6 +263,11 @@ class _Drive:
         self.survey.finished.add(step)
         self.queue.settle(step)
         self._tell(events.Skipped(step, by_other=True))
+        self._let_go(step)
+
+    def _let_go(self, *finished: Step) -> None:
+        for step, size in self.letting_go.after(finished):
+            self._tell(events.Released(step, size, self.letting_go.policy))
 
     def _wait_for(self, slot: int, step: Step, holder: str) -> None:
         self.forecast.drop(step)

@@ -23,6 +23,23 @@ class Stops:
 
 
 @contextlib.contextmanager
+def heeded_stops() -> Generator[None]:
+    """Let SIGTERM and SIGHUP do in the body what Ctrl-C does: raise KeyboardInterrupt, so that all is tidied.
+
+    Only where nobody else handles them, and in the main thread.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    heeded = [number for number in _SIGNALS if main and signal.getsignal(number) == signal.SIG_DFL]
+    for number in heeded:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in heeded:
+            signal.signal(number, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
 def counted_stops() -> Generator[Stops]:
     """Count the signals that ask to end while the body runs; elsewhere than in the main thread, none.
 

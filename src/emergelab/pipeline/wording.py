@@ -6,7 +6,7 @@ from typing import Protocol
 
 from emergelab.pipeline import events
 from emergelab.pipeline.events import Event
-from emergelab.pipeline.graph import State
+from emergelab.pipeline.graph import WORK, State
 from emergelab.pipeline.store import REMEDY
 
 _MINUTE, _HOUR = 60, 3600
@@ -52,6 +52,8 @@ def _trouble(event: Event) -> str | None:
         case events.Damaged(_, problem, moved_to):
             found = problem.removesuffix(REMEDY).rstrip()
             line = f"damaged  {found} It is set aside as {moved_to.name} and made anew."
+        case events.Missed(step, files, policy):
+            line = f"again  {step.name}: --keep {policy} has dropped {', '.join(files)}, which is needed now"
         case events.Waiting(step, _, holder):
             line = f"waiting  {step.name}: being made by {holder}"
         case events.Retried(step, _, reason):
@@ -96,7 +98,7 @@ def remaining(seconds: float) -> str:
 
 
 def _planned(states: list[State], slots: int) -> str:
-    todo = sum(state in {State.TO_DO, State.DAMAGED} for state in states)
+    todo = sum(state in WORK for state in states)
     kept = sum(state is State.FINISHED for state in states)
     already = f", {kept} finished before" if kept else ""
     return f"{_count(todo, 'step')} to do{already}; {_count(slots, 'worker')}"

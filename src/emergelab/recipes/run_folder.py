@@ -7,14 +7,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from emergelab.errors import ArtifactError
-from emergelab.pipeline.files import write_text
+from emergelab.pipeline.files import storage_errors, write_text
+from emergelab.pipeline.locks import exclusive
 from emergelab.pipeline.manifest import Manifest
 from emergelab.pipeline.store import Store
 from emergelab.spec import Json, canonical_json
@@ -22,6 +25,8 @@ from emergelab.spec import Json, canonical_json
 TABLES = ("scores", "curves", "items", "gains", "losses", "cells")
 _RECORD = "run.json"
 _FORMAT = 1
+_LOCK = ".lock"
+_UNFINISHED = (f".{_RECORD}.", ".report-", ".report.")  # a record or a report that is being written
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,23 @@ class RunFolder:
 
     def write_record(self, record: Mapping[str, Json]) -> None:
         """Write what was run."""
-        write_text(self.path / _RECORD, canonical_json({"format": _FORMAT, **record}) + "\n")
+        with self.alone():
+            write_text(self.path / _RECORD, canonical_json({"format": _FORMAT, **record}) + "\n")
+
+    @contextlib.contextmanager
+    def alone(self) -> Generator[None]:
+        """Be the only process that writes the record or the report, waiting for others; clear what the dead left."""
+        with contextlib.ExitStack() as stack:
+            with storage_errors(self.path):
+                self.path.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(exclusive(self.path / _LOCK, patient=True))
+                for leftover in filter(_is_unfinished, self.path.iterdir()):
+                    shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+            yield
+
+    def is_used(self) -> bool:
+        """Tell whether the folder holds anything but what a run begins with. Raises OSError."""
+        return not all(entry.name == _LOCK or _is_unfinished(entry) for entry in self.path.iterdir())
 
     def read_record(self) -> dict[str, Any]:
         """Read what was run. Raises ArtifactError for a folder that is no run's."""
@@ -95,6 +116,10 @@ class RunFolder:
                 f"`emergelab run {record['command']}` again: it goes on where it stopped."
             )
         return self.open_artifact(record["tables"])
+
+
+def _is_unfinished(path: Path) -> bool:
+    return path.name.startswith(_UNFINISHED)
 
 
 def _is_record(value: object) -> TypeGuard[dict[str, Any]]:
