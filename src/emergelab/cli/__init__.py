@@ -12,6 +12,7 @@ import typer
 from emergelab import __version__
 from emergelab.cli import grammars, studies
 from emergelab.errors import EmergelabError, UserError
+from emergelab.pipeline.stops import heeded_stops
 
 _USER_ERROR = 2
 _FAULT = 1
@@ -47,7 +48,8 @@ app.command("report")(studies.report_command)
 def main() -> None:
     """Run the command line; a user's mistake is one message and exit code 2, an interruption 130."""
     try:
-        _run_and_flush()
+        with heeded_stops():
+            _run_and_flush()
     except UserError as error:
         _fail(str(error), _USER_ERROR)
     except EmergelabError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,7 @@ import typer
 
 from emergelab.cli.options import ROWS_ON_SCREEN, Format, JsonOption, RunArgument, console, say_cut
 from emergelab.errors import UserError
+from emergelab.recipes.keep import Keep
 
 if TYPE_CHECKING:
     from emergelab.recipes.results import Rows
@@ -48,6 +50,9 @@ def run_command(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Worker processes; by default one a core.")
     ] = None,
+    keep: Annotated[
+        Keep, typer.Option(help="Which checkpoints stay once their cells are scored: of each training run.")
+    ] = Keep.all,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
     ] = False,
@@ -56,7 +61,7 @@ def run_command(
     from emergelab.pipeline.progress import reporter_for  # noqa: PLC0415
     from emergelab.recipes.running import available_cores, prepare_request, run_study  # noqa: PLC0415
 
-    request = prepare_request(study, settings or [], out)
+    request = replace(prepare_request(study, settings or [], out), keep=keep)
     if dry_run:
         _print_plan(request)
         return

@@ -21,6 +21,8 @@ from emergelab.pipeline.runner import run
 from emergelab.pipeline.step import Step
 from emergelab.pipeline.survey import plan
 from emergelab.recipes.grid import Grid, build_grid
+from emergelab.recipes.keep import Keep
+from emergelab.recipes.keeping import files_read, keeping
 from emergelab.recipes.run_folder import RunFolder
 from emergelab.recipes.study import find_study, read_study
 from emergelab.spec import Json
@@ -37,12 +39,14 @@ class Request:
     settings: tuple[str, ...]
     grid: Grid
     folder: RunFolder
+    keep: Keep = Keep.all
 
     @property
     def command(self) -> str:
         """Return the arguments that ask for it again, as one line for a shell."""
         settings = (part for setting in self.settings for part in ("--set", setting))
-        return shlex.join([self.study, *settings, "--out", str(self.folder.path)])
+        kept = () if self.keep is Keep.all else ("--keep", self.keep)
+        return shlex.join([self.study, *settings, "--out", str(self.folder.path), *kept])
 
 
 def prepare_request(study: str, settings: Sequence[str] = (), out: Path | None = None) -> Request:
@@ -85,7 +89,13 @@ def run_study(request: Request, *, workers: int, reporter: Reporter) -> Path:
     if not reported:
         _begin(folder, record)
     try:
-        outcome = run([grid.tables], folder.store, workers=workers, reporter=stopwatch)
+        outcome = run(
+            [grid.tables],
+            folder.store,
+            workers=workers,
+            reporter=stopwatch,
+            keeping=keeping(request.keep),
+        )
     except BaseException:
         folder.write_record({**record, "times": stopwatch.seconds})
         raise
@@ -118,14 +128,16 @@ def _now() -> str:
 def plan_study(request: Request) -> list[tuple[Step, State]]:
     """Return all steps of the study with their states; change nothing."""
     _earlier_record(request)
-    return plan([request.grid.tables], request.folder.store)
+    return plan([request.grid.tables], request.folder.store, files_read)
 
 
 def make_report(folder: RunFolder) -> Path:
     """Make the report of a finished run and return its page. Raises ArtifactError for what is missing or damaged."""
     from emergelab.report.page import write_report  # noqa: PLC0415 - slow to import
 
-    return write_report(read_content(folder), folder.report)
+    content = read_content(folder)
+    with folder.alone():
+        return write_report(content, folder.report)
 
 
 def read_content(folder: RunFolder) -> ReportInput:
@@ -186,7 +198,7 @@ def _earlier_record(request: Request) -> dict[str, Any] | None:
 def _is_used(path: Path) -> bool:
     """Tell whether there is a folder that holds something. Raises StudyError for what cannot be a run's folder."""
     try:
-        return any(path.iterdir())
+        return RunFolder(path).is_used()
     except FileNotFoundError:
         return False
     except NotADirectoryError as error:
