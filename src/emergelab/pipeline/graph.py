@@ -15,7 +15,7 @@ class State(StrEnum):
     FINISHED = "finished"
     TO_DO = "to do"
     DAMAGED = "damaged, would be remade"
-    DROPPED = "finished, but files that are needed were dropped: would be made again"
+    DROPPED = "dropped in part, would be remade"
     UNNEEDED = "missing, not needed"
 
 

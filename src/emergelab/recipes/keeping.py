@@ -49,7 +49,8 @@ def _spare_all_but_last(step: Step, _readers: Mapping[Step, bool], store: Store)
 def _spare_all_but_best(step: Step, readers: Mapping[Step, bool], store: Store) -> Collection[str]:
     """Let go what has a higher loss on documents that no run trains on; of equals the longest trained stays."""
     cells = [reader for reader in readers if reader.kind == "cell"]
-    if not all(readers[cell] for cell in cells) or {*map(_tokens, cells)} != {*_milestones(step, store)}:
+    scored = {_tokens(cell) for cell in cells if readers[cell]}
+    if not scored or scored != {*_milestones(step, store)} or not all(readers[cell] for cell in cells):
         return ()
     losses = {_tokens(cell): _loss(cell, store) for cell in cells}
     return _others(step, store, min(losses, key=lambda tokens: (losses[tokens], -tokens)))
