@@ -580,3 +580,93 @@ def test_a_hold_out_in_the_wrong_order_is_turned():
     )
     (problem, *_) = problems_of(text.replace("of f * f", "of h * f"))
     assert problem.remedy == "Did you mean 'f * h'?"
+
+
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        ('rule Document = 1.7e308: "a" | 1.7e308: "b"', "'Document' sum to inf."),
+        ('rule Document = 1e200: Document* uniform 1 1e300 | 1: "a"', "The law is 'uniform 1 1e+300'."),
+        ('rule Document = 1e200: A* uniform 1 -1e300 | 1: "a" rule A = "a" Document', "'uniform 1 -1e+300'."),
+        (
+            'rule Document = A* stop 1e-320 rule A = 0.5: Document | 0.5: "a"',
+            "'Document', 'A' call one another",
+        ),
+    ],
+)
+def test_numbers_at_the_ends_of_what_doubles_hold(rules: str, words: str):
+    assert any(words in problem.message for problem in check(with_rules(rules)))
+
+
+# --- Parameters ------------------------------------------------------------------------------------------
+
+NAMED = """
+parameter pair.silent = 0.5
+parameter size = 12
+parameter often = 0.1
+world { objects size  family f size permutations }
+rule Document = Pair* stop often
+rule Pair     = pair.silent: some x ~ objects { let a ~ f { a(x) } }
+              | 1 - pair.silent: "none"
+              | often - often: Again
+rule Again    = each x ~ objects, stop often { x }
+"""
+
+
+def problems_with(text: str, **values: float) -> list[str]:
+    """Return the messages about a grammar with other values of its parameters (`_` stands for a dot)."""
+    given_values = {name.replace("_", "."): value for name, value in values.items()}
+    return [problem.message for problem in check(parse(text, name="named", parameters=given_values))]
+
+
+def test_what_only_a_production_of_probability_0_uses_is_of_use():
+    assert problems_with(NAMED) == []
+    assert problems_with(NAMED, pair_silent=0) == []
+    assert problems_with(NAMED, pair_silent=1) == []
+
+
+def test_a_problem_names_the_values_in_force_in_its_part_of_the_grammar():
+    (world,) = problems_with(NAMED, size=1, pair_silent=0.25)
+    assert world.endswith("In force: size = 1 (by default 12).")
+    document, again = problems_with(NAMED, often=0)
+    assert document.startswith("The law is 'stop 0'.")
+    assert again.startswith("The law is 'stop 0'.")
+    assert document.endswith(
+        "Write 'stop 0.1' for ten rows on average. In force: often = 0 (by default 0.1)."
+    )
+
+
+def test_probabilities_that_no_longer_add_up_name_rule_and_values():
+    (message,) = problems_with(NAMED.replace("1 - pair.silent", "0.5"), pair_silent=0.25)
+    assert message == (
+        "The probabilities of 'Pair' sum to 0.75. The productions of a rule sum to 1. Give one production what the "
+        "others leave: 1 - pair.silent, for example. In force: pair.silent = 0.25 (by default 0.5), often = 0.1."
+    )
+
+
+def test_problems_of_parts_without_parameters_name_no_values():
+    (message,) = problems_with(NAMED.replace('"none"', "y"))
+    assert "In force" in message
+    (message,) = problems_with(NAMED.replace("stop often { x }", "stop 2 { x }"))
+    assert "In force" not in message
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (
+            "some x ~",
+            "some often ~",
+            "The name 'often' is that of a parameter. A parameter is a number wherever",
+        ),
+        ("let a ~", "let size ~", "The name 'size' is that of a parameter."),
+        (
+            "family f",
+            "family often",
+            "The name 'often' is that of a parameter, too. The parameter stands in line 4",
+        ),
+        ("{ x }", "{ x size }", "'size' is not bound. A parameter stands in the places of numbers only"),
+    ],
+)
+def test_a_parameter_is_a_number_and_nothing_else(old: str, new: str, words: str):
+    assert any(words in message for message in problems_with(NAMED.replace(old, new)))

@@ -296,8 +296,9 @@ def test_a_fault_names_its_place_and_a_remedy(text: str, place: str, words: str)
 
 
 def test_the_message_points_at_the_fault():
+    remedy = "Write a number, the name of a parameter, or an expression in round brackets: (1 - p)."
     assert message_of(WORLD + "\trule Document = Statement* stop\n").split("\n") == [
-        "wrong.cag:2:33: found the end of the file, expected a number. See docs/grammar.md.",
+        f"wrong.cag:2:33: found the end of the file, expected a number. {remedy}",
         "    2 | \trule Document = Statement* stop",
         "      | \t                               ^",
     ]
@@ -336,6 +337,7 @@ def test_a_message_holds_nothing_that_steers_a_terminal():
             "power",
             "per",
             "document",
+            "parameter",
             "hold",
             "out",
             "of",

@@ -10,11 +10,15 @@ from jaxtyping import Bool, Float64
 
 from emergelab.grammar import syntax
 from emergelab.grammar.checks_names import calls_in, reachable_rules, rule_items
+from emergelab.grammar.checks_numbers import is_range
 from emergelab.grammar.problems import Problem, problem
 from emergelab.grammar.syntax import Each, GrammarSyntax, If, Item, Law, Let, Repeat, Rule, Some
 
 CRITICAL = 1 - 1e-12
 """Rules whose mean number of copies of themselves reaches 1, rounding aside, have no finite expectation."""
+
+
+_MOST_REPEATS = 1e100  # products of means stay finite
 
 
 def check_derivations(grammar: GrammarSyntax) -> list[Problem]:
@@ -147,7 +151,7 @@ def expected_calls(rules: tuple[Rule, ...]) -> Float64[np.ndarray, "rules rules"
     means = np.zeros((len(rules), len(rules)))
     for row, rule in zip(means, rules, strict=True):
         for production in rule.productions:
-            _add_calls(row, production.items, production.probability, numbers)
+            _add_calls(row, production.items, min(max(production.probability, 0.0), 1.0), numbers)
     return means
 
 
@@ -167,8 +171,8 @@ def _add_calls(
 def mean_repeats(law: Law) -> float:
     """Return the mean of a law's number of repetitions; 1 where `check_numbers` has refused the law."""
     if law.name == "stop" and 0 < law.numbers[0] <= 1:
-        return 1 / law.numbers[0]
-    if law.name == "uniform":
+        return min(1 / law.numbers[0], _MOST_REPEATS)
+    if law.name == "uniform" and is_range(law):
         return math.fsum(law.numbers) / 2
     if law.name == "power" and law.numbers[0] > 1:
         from scipy.special import zeta  # noqa: PLC0415 - slow to load, and few grammars need it

@@ -103,11 +103,18 @@ def _check_probabilities(rule: Rule, parameters: list[Parameter]) -> Iterator[Pr
                 else "Write 0.5, say."
             )
             yield problem(production.at, found, "It is above 0 and at most 1.", remedy)
-    total = math.fsum(probabilities)
+    total = _sum(probabilities)
     if abs(total - 1) > SUM_TOLERANCE:
         found = f"The probabilities of '{rule.name}' sum to {total:.10g}."
         remedy = _remainder(rule, parameters) or _rescaled(probabilities, total)
         yield problem(rule.at, found, "The productions of a rule sum to 1.", remedy)
+
+
+def _sum(probabilities: list[float]) -> float:
+    try:
+        return math.fsum(probabilities)
+    except OverflowError:
+        return math.inf
 
 
 def _remainder(rule: Rule, parameters: list[Parameter]) -> str:
@@ -118,7 +125,7 @@ def _remainder(rule: Rule, parameters: list[Parameter]) -> str:
 
 
 def _rescaled(probabilities: list[float], total: float) -> str:
-    if not probabilities or min(probabilities) <= 0:
+    if not probabilities or min(probabilities) <= 0 or math.isinf(total):
         return "Give every production its share."
     if len(probabilities) == 1:
         return "Delete the probability of an only production."
@@ -170,12 +177,13 @@ def _check_law(law: Law) -> Iterator[Problem]:
     if law.name == "power" and not 0 < law.numbers[0] <= MAX_POWER:
         rule = f"At least n rows have probability 1/n^power; it is above 0 and at most {MAX_POWER:g}."
         yield _law_problem(law, rule, "Write 'power 1.5', for example.")
-    if law.name == "uniform" and not _is_range(law):
+    if law.name == "uniform" and not is_range(law):
         rule = f"The two are whole numbers from 1 to {MAX_ROWS:,}, the smaller one first."
         yield _law_problem(law, rule, "Write 'uniform 2 20', for example.")
 
 
-def _is_range(law: Law) -> bool:
+def is_range(law: Law) -> bool:
+    """Whether the numbers of a law `uniform lo hi` are what they have to be."""
     low, high = law.numbers
     return low.is_integer() and high.is_integer() and 1 <= low <= high <= MAX_ROWS
 

@@ -129,9 +129,10 @@ class Number:
 class ParameterTable:
     """The parameters of a text while it is read: what is declared, what is given, what is used where."""
 
-    def __init__(self, text: str, given: Mapping[str, float]) -> None:
+    def __init__(self, text: str, given: Mapping[str, object]) -> None:
         self.text = text
         self._given = given
+        self._set: dict[str, float] = {}
         self._places: dict[str, Position] = {}
         self._values: dict[str, float] = {}
         self._defaults: dict[str, float] = {}
@@ -149,7 +150,7 @@ class ParameterTable:
             self._places[str(name)] = _position(name)
             self._uses[str(name)] = []
         for name, value in self._given.items():
-            self._refuse_given(name, value)
+            self._set[str(name)] = self._given_number(str(name), value)
 
     def _refuse_clash(self, name: Token) -> None:
         """Names and their beginnings differ: what a study calls `pair` cannot be a number and hold `silent`."""
@@ -164,18 +165,20 @@ class ParameterTable:
             raise SyntaxFaultError(at, found, "no name that begins another", remedy)
         self._longer.update(dict.fromkeys(beginnings, str(name)))
 
-    def _refuse_given(self, name: str, value: object) -> None:
+    def _given_number(self, name: str, value: object) -> float:
         if name not in self._places:
-            raise GrammarError(_unknown_given(str(name), list(self._places)))
-        if not _is_finite_number(value):
+            raise GrammarError(_unknown_given(name, list(self._places)))
+        number = _finite(value)
+        if number is None:
             found = f"The parameter '{name}' is set to {_shown(value)}."
             raise GrammarError(f"{found} A parameter is a finite number. Set it to 0.5, for example.")
+        return number
 
     def declare(self, name: Token, number: Number) -> None:
         """Give a parameter its value: the one that was set, or else the one in the text."""
         default = number.real()
         self._defaults[str(name)] = default
-        self._values[str(name)] = float(self._given.get(str(name), default)) + 0.0  # -0 is 0
+        self._values[str(name)] = self._set.get(str(name), default) + 0.0  # -0 is 0
 
     def use(self, name: Token) -> float:
         """Return the value of the parameter whose name stands here. Raises SyntaxFaultError without one."""
@@ -293,13 +296,13 @@ def _shown(value: object) -> str:
         return "a huge number"
 
 
-def _is_finite_number(value: object) -> bool:
+def _finite(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
+        return None
     try:
-        return math.isfinite(value)
+        return float(value) if math.isfinite(value) else None
     except OverflowError:  # a whole number beyond all doubles
-        return False
+        return None
 
 
 def _position(token: Token) -> Position:
