@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from emergelab import __version__
-from emergelab.cli import grammars, studies
+from emergelab.cli import corpora, evaluations, grammars, models, studies
 from emergelab.errors import EmergelabError, UserError
 from emergelab.pipeline.stops import heeded_stops
 
@@ -39,10 +39,13 @@ def root(
 
 
 app.add_typer(grammars.grammar_app, name="grammar")
+app.add_typer(corpora.corpus_app, name="corpus")
+app.add_typer(models.model_app, name="model")
 app.command("list")(studies.list_command)
 app.command("run")(studies.run_command)
 app.command("results")(studies.results_command)
 app.command("report")(studies.report_command)
+app.command("evaluate")(evaluations.evaluate_command)
 
 
 def main() -> None:
