@@ -334,12 +334,53 @@ BREACHES = [  # what is replaced, by what, where the problem is, what it says, i
     (
         'each x { x a(x) ";" }',
         'each x { x if a(x) { ";" } }',
-        'if a(x) { ";" } }',
-        "holds 'if'",
-        "in full",
+        'x if a(x) { ";" } }',
+        "can be the beginning of another row",
+        "End all of them in one token",
     ),
-    ("task single = let a ~ f", "task single = let a ~ g", "a ~ g", "draws from 'g', whose", "of the corpus"),
-    ('each x { x a(x) ";" }', 'each x { x ";" }', 'x ";" }', "has no answer", "a function of 'x'"),
+    ("a ~ f, b ~ f\n", "a ~ g, b ~ f\n", "pair = let", "its answer is not held out", "per document cannot"),
+    ('each x { x a(x) ";" }', 'each x { x ";" }', 'x ";" }', "has no answer", "function of the argument"),
+    (
+        'single = let a ~ f each x { x a(x) ";" }',
+        'single = let q ~ p each x { x if q(x) { "no" } else { "no" } ";" }',
+        'x if q(x) { "no" } else',
+        "has no answer",
+        "words that differ",
+    ),
+    (
+        'single = let a ~ f each x { x a(x) ";" }',
+        'single = let a ~ g each x { a(x) x ";" }',
+        'a(x) x ";" }',
+        "begins with a(x), which does not determine the rest of the row",
+        "Begin with 'x'",
+    ),
+    (
+        'single = let a ~ f each x { x a(x) ";" }',
+        'single = let a ~ f, q ~ p each x { x if q(x) { a(x) } else { "no" } ";" } '
+        'steps { x if q(x) { "no" a(x) } else { ";" } ";" }',
+        '";" }',
+        "end on another answer",
+        'end on a(x) or "no"',
+    ),
+    (
+        'single = let a ~ f each x { x a(x) ";" }',
+        "single = let a ~ f, b ~ f, c ~ f, d ~ f, q ~ p, r ~ p each x "
+        '{ x if q(x) { if r(x) { a(x) } else { b(x) } } else { if r(x) { c(x) } else { d(x) } } ";" }',
+        "x if q(x) { if r(x)",
+        "prints one of a(x), b(x), c(x), d(x) in one place",
+        "a word in front",
+    ),
+    (
+        'single = let a ~ f each x { x a(x) ";" }',
+        "single = let a ~ f, "
+        + ", ".join(f"q{n} ~ p" for n in range(9))
+        + " each x { x a(x) "
+        + " ".join(f'if q{n}(x) {{ "no" }}' for n in range(9))
+        + ' ";" }',
+        "x a(x) if q0(x)",
+        "can go in more than 256 ways",
+        "nest them",
+    ),
     (
         'each x { x a(x) ";" }',
         "each x { x Value(a(x)) }",
@@ -374,7 +415,7 @@ BREACHES = [  # what is replaced, by what, where the problem is, what it says, i
         "steps { x a(x) b(a(x))",
         "steps { x b(a(x))",
         'x b(a(x)) ";" }',
-        "print no more objects",
+        "print no more than its row",
         "Print a step",
     ),
     (

@@ -71,7 +71,9 @@ def test_rows_are_those_of_the_task() -> None:
     for (form, _), prompts in sets("pair").items():
         task = ground_task(language(), "pair")
         for tokens, instance in zip(rows_of(prompts), prompts.instance, strict=True):
-            known = {tuple(row) for row in task.forms[form].rows[instance]}
+            tables = task.tables(language(), np.array([int(instance)]), EVALUATION)
+            every = np.arange(language().objects)[None]
+            known = {tuple(row) for row in task.print_rows(task.forms[form], tables, every).tokens[0].T}
             assert {tuple(row) for row in tokens} <= known
 
 

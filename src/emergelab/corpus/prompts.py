@@ -1,7 +1,7 @@
 """Prompts: examples of one task and a query, with what guessing would score.
 
-The same draw of functions and arguments serves all forms of a task, so that prompt i of one form can be
-compared with prompt i of another.
+The same draw of functions, tables and arguments serves all forms of a task, so that prompt i of one form can
+be compared with prompt i of another.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64, UInt16
+from jaxtyping import Bool, Int32, Int64, UInt16
 
+from emergelab.corpus.chance import ShownRows, chances_of
 from emergelab.errors import UserError
-from emergelab.grammar.language import START_TOKEN, Language
+from emergelab.grammar.language import END_TOKEN, START_TOKEN, Language
 from emergelab.grammar.syntax import Each, walk
-from emergelab.grammar.tasks import Task, TaskForm, ground_task, printable, row_table
+from emergelab.grammar.tasks import Task, TaskForm, ground_task, shown_in_training
 from emergelab.rng import Stream
 from emergelab.scores.prompts import Form, PromptSet, Split
 
@@ -23,12 +24,21 @@ _PLAIN = (False, 0.0)  # with replacement, uniform
 
 
 @dataclass(frozen=True, eq=False)
+class _Asked:
+    """A task, with the choices of functions for which training shows the rows of each form."""
+
+    task: Task
+    shown: dict[str, Bool[np.ndarray, " instances"]]
+
+
+@dataclass(frozen=True, eq=False)
 class _Choice:
-    """What the forms of a task share: which functions and which arguments each prompt has."""
+    """What the forms of a task share: which functions, tables and arguments each prompt has."""
 
     task: Task
     instances: Int64[np.ndarray, " prompts"]
-    arguments: Int64[np.ndarray, "prompts rows"]
+    tables: UInt16[np.ndarray, "prompts draws objects"]
+    variable: Int64[np.ndarray, "prompts rows"]
 
 
 def make_prompts(
@@ -36,35 +46,34 @@ def make_prompts(
 ) -> list[PromptSet]:
     """Return one set of prompts for each form and split that a task declares.
 
-    A prompt has `shots` + 1 rows; the values of the task's variable are drawn as the grammar's loops draw. A
-    row is fresh if its argument's token stands in no earlier row. Chance is what a predictor scores that
-    knows the kind of the functions but none of them: each step it reads off the nearest object before it,
-    copying where that stood in an earlier row; else it guesses, and permutations let it rule out the values
-    shown. Chance of a whole answer is the product over its steps. A split that no derivation of the grammar
-    prints is called `outside`. Raises UserError for a split that is empty.
+    A prompt has `shots` + 1 rows; the values of the task's variable are drawn as the grammar's loops draw,
+    functions of the document anew for each prompt. A row is fresh if its argument's token stands in no
+    earlier row. Chance is what `corpus.chance` says. A split that no derivation of the training law prints is
+    called `outside`. Raises UserError for a split that is empty.
     """
     task = ground_task(language, task_name)
+    shown = {form.name: shown_in_training(language, task, form) for form in task.forms.values()}
+    asked = _Asked(task, shown)
     sets: list[PromptSet] = []
     for split in task.splits:
-        members = _members(language, task, split)
+        members = _members(asked, split)
         choice = _choose(language, task, members, (prompts, shots + 1), stream.child(task_name, split))
         sets.extend(
-            _prompt_set(language, choice, form, _named_split(language, form, split, members))
+            _prompt_set(language, choice, form, _named_split(asked, form, split, members))
             for form in task.forms.values()
         )
     return sets
 
 
-def _members(language: Language, task: Task, split: str) -> Bool[np.ndarray, " instances"]:
+def _members(asked: _Asked, split: str) -> Bool[np.ndarray, " instances"]:
     """Tell which choices of functions belong to a split.
 
     Seen are those whose rows training prints in every form; where there is none, all that are not held out.
     """
+    task, shown = asked.task, list(asked.shown.values())
     if split == "held_out":
-        members = task.held_out
-        _require_hidden(language, task)
+        members = _hidden(asked)
     else:
-        shown = [_shown(language, form) for form in task.forms.values()]
         members = np.logical_and.reduce([~task.held_out, *shown])
         members = members if members.any() else ~task.held_out
     if not members.any():
@@ -75,26 +84,25 @@ def _members(language: Language, task: Task, split: str) -> Bool[np.ndarray, " i
     return members
 
 
-def _require_hidden(language: Language, task: Task) -> None:
-    """Refuse a task whose held-out rows training prints after all, as `c(x) b(x)` may for a drawn world."""
-    shown = sum(int((task.held_out & _shown(language, form)).sum()) for form in task.forms.values())
-    if shown:
+def _hidden(asked: _Asked) -> Bool[np.ndarray, " instances"]:
+    """Return the choices that are held out, none of which training may print.
+
+    For a drawn world it may, as `c(x) b(x)` prints b of the inverse of c: such a task is refused. A row that
+    asks questions may come to print no more of a composition than others do; such choices are left out.
+    """
+    task = asked.task
+    shown = [task.held_out & one for one in asked.shown.values()]
+    if any(one.any() for one in shown) and not task.branches:
         raise UserError(
-            f"Task {task.name} holds out {shown} rows that training prints from other terms of one object. "
-            "Print arguments as plain variables, use more objects, or leave the split out."
+            f"Task {task.name} holds out {sum(int(one.sum()) for one in shown)} rows that training prints from other "
+            "terms of one object. Print arguments as plain variables, use more objects, or leave the split out."
         )
+    return task.held_out & ~np.logical_or.reduce(shown)
 
 
-def _shown(language: Language, form: TaskForm) -> Bool[np.ndarray, " instances"]:
-    bodies = printable(language, "train")
-    return np.array([row_table(rows) in bodies for rows in form.rows])
-
-
-def _named_split(
-    language: Language, form: TaskForm, split: str, members: Bool[np.ndarray, " instances"]
-) -> Split:
+def _named_split(asked: _Asked, form: TaskForm, split: str, members: Bool[np.ndarray, " instances"]) -> Split:
     """Call `outside` what training prints in no derivation, unless it is what is held out."""
-    if split == "seen" and not _shown(language, form)[members].all():
+    if split == "seen" and not asked.shown[form.name][members].all():
         return "outside"
     return cast("Split", split)
 
@@ -114,8 +122,10 @@ def _choose(
         .generator()
         .choice(len(members), size=prompts, p=probabilities / probabilities.sum())
     )
-    arguments = _draw_arguments(language, shape, stream.child("arguments").generator())
-    return _Choice(task, instances.astype(np.int64), arguments)
+    instances = instances.astype(np.int64)
+    tables = task.tables(language, instances, stream.child("tables"))
+    variable = _draw_arguments(language, shape, stream.child("arguments").generator())
+    return _Choice(task, instances, tables, variable)
 
 
 def _draw_arguments(
@@ -158,58 +168,54 @@ def _argument_laws(language: Language) -> set[tuple[bool, float]]:
 
 
 def _prompt_set(language: Language, choice: _Choice, form: TaskForm, split: Split) -> PromptSet:
-    prompts, rows = choice.arguments.shape
-    width = form.rows.shape[2]
-    printed = form.rows[choice.instances[:, None], choice.arguments]
-    start = np.full((prompts, 1), START_TOKEN, dtype=np.uint16)
-    argument = np.tile(1 + width * np.arange(rows, dtype=np.int32), (prompts, 1))
-    columns = np.array([step.column for step in form.steps], dtype=np.int32)
-    fresh, _ = _fresh(_objects(language, printed, 0), language.objects)
-    step_chance = _step_chance(language, form, printed)
+    task = choice.task
+    printed = task.print_rows(form, choice.tables, choice.variable)
+    lengths = np.array([len(case.symbols) for case in form.cases], dtype=np.int32)[printed.case]
+    stop = 1 + np.cumsum(lengths, axis=1, dtype=np.int32)
+    argument = stop - lengths
+    chances = chances_of(task, form, ShownRows(printed, choice.tables, choice.variable))
+    columns = _step_columns(form)[printed.case]
     return PromptSet(
-        task=choice.task.name,
+        task=task.name,
         form=cast("Form", form.name),
         split=split,
-        tokens=np.concatenate([start, printed.reshape(prompts, rows * width)], axis=1),
+        tokens=_joined(printed.tokens),
         argument=argument,
-        stop=argument + np.int32(width),
-        steps=argument[..., None] + columns,
-        fresh=fresh,
-        chance=step_chance.prod(axis=2),
-        step_chance=step_chance,
+        stop=stop,
+        steps=np.where(columns >= 0, argument[..., None] + columns, np.int32(-1)),
+        fresh=_fresh(printed.tokens[:, 0], len(language.vocabulary)),
+        chance=chances.whole,
+        step_chance=chances.steps,
         instance=choice.instances.astype(np.int32),
     )
 
 
-def _objects(
-    language: Language, printed: UInt16[np.ndarray, "prompts rows width"], column: int
-) -> Int64[np.ndarray, "prompts rows"]:
-    return printed[:, :, column].astype(np.int64) - language.vocabulary.first_object
+def _step_columns(form: TaskForm) -> Int32[np.ndarray, "cases steps"]:
+    """Return the columns of each case's steps, -1 beyond the last."""
+    columns = np.full((len(form.cases), max(map(len, form.steps))), -1, dtype=np.int32)
+    for row, steps in zip(columns, form.steps, strict=True):
+        row[: len(steps)] = steps
+    return columns
 
 
-def _fresh(
-    shown: Int64[np.ndarray, "prompts rows"], objects: int
-) -> tuple[Bool[np.ndarray, "prompts rows"], Int64[np.ndarray, "prompts rows"]]:
-    """Tell which rows' objects stand in no earlier row, and how many different ones those show."""
-    prompts, rows = shown.shape
-    seen = np.zeros((prompts, objects), dtype=bool)
-    fresh = np.zeros((prompts, rows), dtype=bool)
-    distinct = np.zeros((prompts, rows), dtype=np.int64)
-    everyone = np.arange(prompts)
-    for row in range(rows):
-        distinct[:, row] = seen.sum(axis=1)
+def _joined(rows: UInt16[np.ndarray, "prompts width rows"]) -> UInt16[np.ndarray, "prompts length"]:
+    """Write each prompt's rows one behind the other after a start token, end tokens behind the last."""
+    prompts = len(rows)
+    flat = rows.swapaxes(1, 2).reshape(prompts, -1)
+    printed = flat != START_TOKEN  # stands behind the end of short rows
+    tokens = np.full((prompts, 1 + int(printed.sum(axis=1).max(initial=0))), END_TOKEN, dtype=np.uint16)
+    tokens[:, 0] = START_TOKEN
+    prompt, place = np.nonzero(printed)
+    tokens[prompt, np.cumsum(printed, axis=1)[prompt, place]] = flat[prompt, place]
+    return tokens
+
+
+def _fresh(shown: UInt16[np.ndarray, "prompts rows"], tokens: int) -> Bool[np.ndarray, "prompts rows"]:
+    """Tell which rows' arguments stand in no earlier row."""
+    seen = np.zeros((len(shown), tokens), dtype=bool)
+    fresh = np.zeros(shown.shape, dtype=bool)
+    everyone = np.arange(len(shown))
+    for row in range(shown.shape[1]):
         fresh[:, row] = ~seen[everyone, shown[:, row]]
         seen[everyone, shown[:, row]] = True
-    return fresh, distinct
-
-
-def _step_chance(
-    language: Language, form: TaskForm, printed: UInt16[np.ndarray, "prompts rows width"]
-) -> Float64[np.ndarray, "prompts rows steps"]:
-    """Return the chance of guessing each step right when all before it are."""
-    chances: list[np.ndarray] = []
-    for step in form.steps:
-        fresh, distinct = _fresh(_objects(language, printed, step.source), language.objects)
-        left = language.objects - distinct if step.injective else np.full(distinct.shape, language.objects)
-        chances.append(np.where(fresh & (not step.copied), 1.0 / np.maximum(left, 1), 1.0))
-    return np.stack(chances, axis=2)
+    return fresh

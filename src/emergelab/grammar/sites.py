@@ -198,7 +198,7 @@ class _Terms:
     ) -> UInt16[np.ndarray, "joint objects"]:
         tables = np.broadcast_to(root, (self.joint, len(root)))
         for slot in slots:
-            tables = np.take_along_axis(self._language.tables[self._functions[slot]], tables, axis=1)
+            tables = self._language.tables.take(self._functions[slot][:, None] * len(root) + tables)
         return np.ascontiguousarray(tables)
 
 
@@ -342,9 +342,7 @@ def _among(
     tables: UInt16[np.ndarray, "joint objects"], held_out: frozenset[bytes]
 ) -> Bool[np.ndarray, " joint"]:
     """Tell which tables are held out."""
-    distinct, inverse = np.unique(tables, axis=0, return_inverse=True)
-    members = np.fromiter((row.tobytes() in held_out for row in distinct), dtype=bool, count=len(distinct))
-    return members[inverse.ravel()]
+    return np.fromiter((table.tobytes() in held_out for table in tables), dtype=bool, count=len(tables))
 
 
 def compositions(language: Language, families: tuple[str, ...]) -> UInt16[np.ndarray, "compositions objects"]:

@@ -1,76 +1,83 @@
-"""Tasks drawn from a language: every choice of their functions, with the rows that each form prints."""
+"""Tasks of a language: every choice of their functions, with the rows that each form prints."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TypeAlias
+from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Float64, UInt16
+from jaxtyping import Bool, Float64, Int32, Int64, UInt16
 
-from emergelab.errors import GrammarError, UserError
-from emergelab.grammar.language import Language, Table, family_weights
-from emergelab.grammar.lowering import (
-    LoweredBlock,
-    LoweredCall,
-    LoweredItem,
-    LoweredPrint,
-    LoweredProduction,
-    LoweredTerm,
-    LoweredTerminal,
-    lower_task,
-    lowered_walk,
+from emergelab.errors import UserError
+from emergelab.grammar.bodies import draw_fresh, printable, row_tables, stand_ins
+from emergelab.grammar.language import Language, Vocabulary, family_weights
+from emergelab.grammar.rows import (
+    Case,
+    Place,
+    Symbol,
+    answer_columns,
+    cases_of,
+    final_columns,
+    path,
+    places_of,
+    row_width,
 )
-from emergelab.grammar.sites import LawName, SiteProduction, Sites, explore, function_choices
-from emergelab.grammar.syntax import Item, TaskSyntax
+from emergelab.grammar.syntax import Draw, Family, Item, TaskSyntax, Term
+from emergelab.rng import Stream
 
-_MOST_BODIES = 500_000
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """An object that a row prints behind its argument, in column `column`.
-
-    `source` is the column of the nearest object printed before it, which with the functions in between
-    determines it; `injective` tells that all these are permutations by their families, `copied` that there
-    are none.
-    """
-
-    column: int
-    source: int
-    injective: bool
-    copied: bool
+_TOKENS_AT_ONCE = 4_000_000
 
 
 @dataclass(frozen=True, eq=False)
 class TaskForm:
-    """One way of printing a task's row, for all I choices of its functions.
+    """One way of printing a task's rows.
 
-    `rows`, uint16[I, objects, width], are the tokens of the row for every value of the task's variable, the
-    argument's token first; `steps` are the objects behind the argument, the last one the answer.
+    A row goes by one of `cases`; `steps` holds for each of them the columns of the tokens that answer
+    something, the last one the final answer, and `places` how a reader learns which case it is. Column 0 is
+    the argument. `width` is that of the longest row.
     """
 
     name: str
-    rows: UInt16[np.ndarray, "instances objects width"]
-    steps: tuple[Step, ...]
+    items: tuple[Item, ...]
+    cases: tuple[Case, ...]
+    places: tuple[Place, ...]
+    steps: tuple[tuple[int, ...], ...]
+    width: int
+
+    @property
+    def argument(self) -> Term:
+        """The term that every row begins with."""
+        return _term(self.cases[0].symbols[0])
+
+
+@dataclass(frozen=True, eq=False)
+class PrintedRows:
+    """Rows of one form, padded with the start token behind their end; `case` numbers the form's cases."""
+
+    tokens: UInt16[np.ndarray, "instances width rows"]
+    case: Int32[np.ndarray, "instances rows"]
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A task with its forms. `probabilities`, float64[I], are those of its draws without hold-out.
+    """A task with its forms, for all I choices of its functions.
 
-    `held_out`, bool[I], tells for which of them the function from argument to answer is held out.
+    `functions`, int64[I, draws], numbers the function of each draw as the language does; `families` are those
+    that they are drawn from. `probabilities`, float64[I], are those of the draws without hold-out. `held_out`,
+    bool[I], tells for which of them a function from the argument to an answer that some row prints is held out.
     """
 
     name: str
     splits: tuple[str, ...]
+    draws: tuple[Draw, ...]
+    families: tuple[Family, ...]
     forms: dict[str, TaskForm]
-    functions: tuple[tuple[int, ...], ...]
+    functions: Int64[np.ndarray, "instances draws"]
     probabilities: Float64[np.ndarray, " instances"]
     held_out: Bool[np.ndarray, " instances"]
+    vocabulary: Vocabulary
 
     def form(self, name: str) -> TaskForm:
         """Return a form; raises UserError for one that the task does not have."""
@@ -81,6 +88,98 @@ class Task:
             )
         return self.forms[name]
 
+    @property
+    def branches(self) -> bool:
+        """Whether rows ask questions, so that they may go in several ways."""
+        return any(len(form.cases) > 1 for form in self.forms.values())
+
+    @cached_property
+    def of_documents(self) -> tuple[int, ...]:
+        """The places of the draws whose functions each document draws anew."""
+        scopes = enumerate(family.scope for family in self.families)
+        return tuple(place for place, scope in scopes if scope == "document")
+
+    def tables(
+        self, language: Language, instances: Int64[np.ndarray, " instances"], stream: Stream
+    ) -> UInt16[np.ndarray, "instances draws objects"]:
+        """Return the table of each draw for some instances; each draws functions of the document for itself."""
+        numbers = self.functions[instances]
+        tables = language.tables[numbers]
+        for place in self.of_documents:
+            shape = (len(instances), language.objects)
+            drawn = draw_fresh(self.families[place], shape, stream.child(self.draws[place].name))
+            tables[:, place] = drawn
+            for earlier in range(place):  # two draws may be one function
+                same = numbers[:, earlier] == numbers[:, place]
+                tables[same, place] = tables[same, earlier]
+        return tables
+
+    def values(
+        self,
+        term: Term,
+        tables: UInt16[np.ndarray, "instances draws objects"],
+        variable: Int64[np.ndarray, "instances rows"],
+    ) -> Int64[np.ndarray, "instances rows"]:
+        """Return the objects, counted from 0, that a term stands for, given the task's variable."""
+        instances, draws, objects = tables.shape
+        first = np.arange(instances)[:, None] * (draws * objects)
+        values = variable
+        for name in term.functions:
+            values = tables.take(first + self._slots[name] * objects + values)
+        return values.astype(np.int64)
+
+    def print_rows(
+        self,
+        form: TaskForm,
+        tables: UInt16[np.ndarray, "instances draws objects"],
+        variable: Int64[np.ndarray, "instances rows"],
+    ) -> PrintedRows:
+        """Print a row of a form for each value of the task's variable."""
+        case = self._case(form, tables, variable)
+        instances, rows = variable.shape
+        tokens = np.zeros((instances, form.width, rows), dtype=np.uint16)
+        columns: dict[Symbol, UInt16[np.ndarray, "instances rows"]] = {}
+        for number, one in enumerate(form.cases):
+            chosen = case == number if len(form.cases) > 1 else True
+            for column, symbol in enumerate(one.symbols):
+                if symbol not in columns:
+                    columns[symbol] = self._tokens(symbol, tables, variable)
+                np.copyto(tokens[:, column], columns[symbol], where=chosen)
+        return PrintedRows(tokens, case)
+
+    def _tokens(
+        self,
+        symbol: Symbol,
+        tables: UInt16[np.ndarray, "instances draws objects"],
+        variable: Int64[np.ndarray, "instances rows"],
+    ) -> UInt16[np.ndarray, "instances rows"]:
+        if isinstance(symbol, str):
+            return np.full(variable.shape, self.vocabulary.terminal(symbol), dtype=np.uint16)
+        return (self.values(symbol, tables, variable) + self.vocabulary.first_object).astype(np.uint16)
+
+    def _case(
+        self,
+        form: TaskForm,
+        tables: UInt16[np.ndarray, "instances draws objects"],
+        variable: Int64[np.ndarray, "instances rows"],
+    ) -> Int32[np.ndarray, "instances rows"]:
+        case = np.zeros(variable.shape, dtype=np.int32)
+        truths: dict[tuple[str, Term], Bool[np.ndarray, "instances rows"]] = {}
+        for number, one in enumerate(form.cases):
+            chosen = np.ones(variable.shape, dtype=bool)
+            for answer in one.answers:
+                question = (answer.predicate, answer.term)
+                if question not in truths:
+                    asked = Term(answer.term.variable, (*answer.term.functions, answer.predicate))
+                    truths[question] = self.values(asked, tables, variable) != 0
+                chosen &= truths[question] == answer.holds
+            case[chosen] = number
+        return case
+
+    @cached_property
+    def _slots(self) -> dict[str, int]:
+        return {draw.name: place for place, draw in enumerate(self.draws)}
+
 
 def ground_task(language: Language, name: str) -> Task:
     """Work out a task of the language. Raises UserError for a task that the grammar does not have."""
@@ -88,244 +187,147 @@ def ground_task(language: Language, name: str) -> Task:
     if syntax is None:
         known = ", ".join(task.name for task in language.syntax.tasks) or "none"
         raise UserError(f"The grammar has no task {name!r}. Its tasks are {known}. Use one of these.")
-    families = [language.family(draw.family) for draw in syntax.draws]
-    if any(family.scope == "document" for family in families):
-        raise GrammarError(
-            f"Task {name} (line {syntax.at.line}) draws from a family whose scope is the document; its function "
-            "tables differ from document to document. Draw from families of the corpus."
-        )
+    families = tuple(language.family(draw.family) for draw in syntax.draws)
     choices = list(itertools.product(*(language.functions(family.name) for family in families)))
     probabilities = np.ones(1)
     for family in families:
         probabilities = np.outer(probabilities, family_weights(family)).ravel()
-    forms = {"direct": _form(language, syntax, "direct", syntax.direct, choices)}
-    if syntax.steps is not None:
-        forms["steps"] = _form(language, syntax, "steps", syntax.steps, choices)
-    held_out = _held_out(language, forms["direct"])
-    return Task(name, syntax.splits, forms, tuple(choices), probabilities, held_out)
-
-
-def row_table(rows: UInt16[np.ndarray, "objects width"]) -> bytes:
-    """Return a loop body's rows in an order of their own: by argument.
-
-    Bodies that print the same rows, whichever value of the loop's variable each stands for, are one body to
-    the reader of a document.
-    """
-    return rows[np.lexsort(rows.T[::-1])].tobytes()
-
-
-def printable(language: Language, law: LawName) -> frozenset[bytes]:
-    """Return the row tables, as bytes, of all loop bodies that the language prints under a law.
-
-    Row tables are those of `row_table`, of bodies no wider than the tasks of the grammar. Bodies whose rows
-    depend on more than the loop's object (an inner `some`, `each`, `if` or repetition) are no tasks and are
-    left out. Raises GrammarError where there are too many to enumerate.
-    """
-    return _printable(_ByIdentity(language), law)
-
-
-def _form(
-    language: Language, task: TaskSyntax, name: str, items: tuple[Item, ...], choices: list[tuple[int, ...]]
-) -> TaskForm:
-    lowered = lower_task(task, items)
-    rows = np.stack([_rows(language, lowered, functions) for functions in choices])
-    if not all(_is_determined(instance) for instance in rows):
-        raise GrammarError(
-            f"In task {task.name} (line {task.at.line}) the argument, with which a row begins, does not "
-            "determine the rest of the row: a map sends two objects to one. Begin the row with "
-            f"{task.variable}, or draw from a family of permutations."
-        )
-    return TaskForm(name, rows, tuple(_steps(language, lowered)))
-
-
-def _rows(
-    language: Language, lowered: LoweredProduction, functions: tuple[int, ...]
-) -> UInt16[np.ndarray, "objects width"]:
-    return np.stack([_column(language, item, functions) for item in lowered.items], axis=1)
-
-
-def _is_determined(rows: UInt16[np.ndarray, "objects width"]) -> bool:
-    return len(np.unique(rows, axis=0)) == len(np.unique(rows[:, 0]))
-
-
-def _steps(language: Language, lowered: LoweredProduction) -> Iterator[Step]:
-    """Find for each object printed the nearest one before it, and what kind of functions lie between."""
-    terms = {n: item.term.slots for n, item in enumerate(lowered.items) if isinstance(item, LoweredPrint)}
-    for column, slots in terms.items():
-        paths = {other: _path(terms[other], slots) for other in terms if other < column}
-        if paths:
-            source = min(paths, key=lambda other: (len(paths[other]), -other))
-            kinds = {language.family(lowered.draws[slot].family).kind for slot in paths[source]}
-            yield Step(column, source, kinds <= {"permutation"}, not kinds)
-
-
-def _path(start: tuple[int, ...], goal: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the draws that lead from one term of a variable to another."""
-    shared = sum(
-        1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(start, goal, strict=False))
+    functions = np.array(choices, dtype=np.int64).reshape(len(choices), len(families))
+    task = Task(
+        name=name,
+        splits=syntax.splits,
+        draws=syntax.draws,
+        families=families,
+        forms={form.name: form for form in _forms(syntax)},
+        functions=functions,
+        probabilities=probabilities,
+        held_out=np.zeros(len(choices), dtype=bool),
+        vocabulary=language.vocabulary,
     )
-    return start[shared:] + goal[shared:]
+    task.held_out[:] = _held_out(language, task)
+    return task
 
 
-def _held_out(language: Language, form: TaskForm) -> Bool[np.ndarray, " instances"]:
-    """Tell for which choices the function from argument to answer is held out."""
-    first = language.vocabulary.first_object
-    arguments = form.rows[:, :, 0].astype(np.int64) - first
-    answers = form.rows[:, :, form.steps[-1].column] - first
-    every = np.arange(language.objects)
-    tables = [
-        answer[np.argsort(argument)] if np.array_equal(np.sort(argument), every) else answer
-        for argument, answer in zip(arguments, answers, strict=True)
+def shown_in_training(language: Language, task: Task, form: TaskForm) -> Bool[np.ndarray, " instances"]:
+    """Tell for which choices of functions a training document can print a form's rows in a loop.
+
+    A choice with functions of the document counts where a loop prints its rows by functions of the document
+    just so; since these are random, so are the inverses of permutations, and a loop with the inverse counts.
+    """
+    bodies = printable(language, "train")
+    tables = stand_ins(language)
+    shown = np.zeros(len(task.functions), dtype=bool)
+    for inverted in _inversions(task):
+        for part in _parts(len(shown), tables[0].size * form.width):
+            chosen = np.flatnonzero(_is_consistent(task, inverted)[part]) + part.start
+            rows = _all_rows(task, form, _oriented(tables, task.functions[chosen], inverted))
+            shown[chosen] |= [table in bodies for table in row_tables(rows)]
+    return shown
+
+
+def _inversions(task: Task) -> list[tuple[int, ...]]:
+    """Return the sets of draws that may be taken for the inverses of random permutations."""
+    turned = [place for place in task.of_documents if task.families[place].kind == "permutation"]
+    sizes = range(len(turned) + 1)
+    return [chosen for size in sizes for chosen in itertools.combinations(turned, size)]
+
+
+def _is_consistent(task: Task, inverted: tuple[int, ...]) -> Bool[np.ndarray, " instances"]:
+    """Tell for which choices no function is inverted in one draw and not in another."""
+    others = [place for place in task.of_documents if place not in inverted]
+    clashes = [
+        task.functions[:, one] == task.functions[:, other]
+        for one, other in itertools.product(inverted, others)
     ]
-    return np.array([table.astype(np.uint16).tobytes() in language.held_out for table in tables])
+    return ~np.logical_or.reduce([np.zeros(len(task.functions), dtype=bool), *clashes])
 
 
-def _column(language: Language, item: LoweredItem, functions: tuple[int, ...]) -> Table:
-    """Return the tokens that an item of a row prints, for every value of the variable."""
-    vocabulary = language.vocabulary
-    match item:
-        case LoweredTerminal():
-            return np.full(language.objects, vocabulary.terminal(item.text), dtype=np.uint16)
-        case LoweredPrint():
-            table = np.arange(language.objects, dtype=np.uint16)
-            for slot in item.term.slots:
-                table = language.tables[functions[slot]][table]
-            return (table + vocabulary.first_object).astype(np.uint16)
-        case _:
-            raise GrammarError("A task's row holds terminals and terms only. Write the row out in full.")
+def _oriented(
+    tables: UInt16[np.ndarray, "functions copies objects"],
+    functions: Int64[np.ndarray, "instances draws"],
+    inverted: tuple[int, ...],
+) -> UInt16[np.ndarray, "instances draws copies objects"]:
+    oriented = tables[functions]
+    for place in inverted:
+        oriented[:, place] = np.argsort(oriented[:, place], axis=-1)
+    return oriented
 
 
-@dataclass(frozen=True)
-class _ByIdentity:
-    """A language as a key of a cache: equal only to itself."""
-
-    language: Language
-
-    def __hash__(self) -> int:
-        return id(self.language)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ByIdentity) and other.language is self.language
+def _all_rows(
+    task: Task, form: TaskForm, tables: UInt16[np.ndarray, "instances draws copies objects"]
+) -> UInt16[np.ndarray, "instances width copies objects"]:
+    """Print the rows for every object, in every copy of the world."""
+    instances, draws, copies, objects = tables.shape
+    worlds = tables.swapaxes(1, 2).reshape(instances * copies, draws, objects)
+    every = np.tile(np.arange(objects), (len(worlds), 1))
+    tokens = task.print_rows(form, worlds, every).tokens
+    return tokens.reshape(instances, copies, form.width, objects).swapaxes(1, 2)
 
 
-@lru_cache(maxsize=16)
-def _printable(key: _ByIdentity, law: LawName) -> frozenset[bytes]:
-    bodies = _Bodies(explore(key.language, law)).all()
-    return frozenset(
-        row_table(np.stack([np.frombuffer(column, dtype=np.uint16) for column in body], axis=1))
-        for body in bodies
-        if body
-    )
+def _held_out(language: Language, task: Task) -> Bool[np.ndarray, " instances"]:
+    """Tell for which choices the function from the argument to an answer is held out."""
+    held_out = np.zeros(len(task.functions), dtype=bool)
+    if not language.held_out:
+        return held_out
+    form = task.forms["direct"]
+    for part in _parts(len(held_out), language.objects * form.width):
+        tables = language.tables[task.functions[part]]
+        every = np.tile(np.arange(language.objects), (len(tables), 1))
+        case = task.print_rows(form, tables, every).case if task.branches else np.zeros_like(every)
+        for number, one in enumerate(form.cases):
+            answer = one.symbols[form.steps[number][-1]]
+            if isinstance(answer, Term) and _is_of_corpus(task, answer):
+                taken = (case == number).any(axis=1)
+                held = [
+                    table.tobytes() in language.held_out for table in _relation(task, form, answer, tables)
+                ]
+                held_out[part] |= taken & held
+    return held_out
 
 
-_Body: TypeAlias = tuple[bytes, ...]
-"""What a part of a row prints: for each token, its value for every object."""
+def _is_of_corpus(task: Task, answer: Term) -> bool:
+    fresh = {task.draws[place].name for place in task.of_documents}
+    return not fresh & {*answer.functions, *task.forms["direct"].argument.functions}
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A production with one choice of its functions and the tables of the variables that are known."""
-
-    production: SiteProduction
-    joint: int
-    functions: tuple[int, ...]
-    variables: dict[int, Table]
-
-
-class _Bodies:
-    """All bodies of loops up to the width of the grammar's tasks, as the least solution of their equations.
-
-    `known` holds what each site prints for given tables of its attributes. It grows until nothing is new,
-    which comes to an end under recursion, too, for there are finitely many bodies of a width.
-    """
-
-    def __init__(self, sites: Sites) -> None:
-        self._sites = sites
-        self._language = sites.language
-        tasks = sites.language.syntax.tasks
-        self._width = max(
-            (len(form) for task in tasks for form in (task.direct, task.steps or ())), default=0
-        )
-        self._known: dict[tuple[int, tuple[bytes, ...]], set[_Body]] = {}
-
-    def all(self) -> set[_Body]:
-        """Return the bodies of all loops."""
-        before = -1
-        bodies: set[_Body] = set()
-        while self._size() + len(bodies) > before:
-            before = self._size() + len(bodies)
-            bodies |= {body for place, loop in self._loops() for body in self._expand(loop.body, place)}
-            for key in list(self._known):
-                self._known[key] |= self._site(*key)
-            self._require_few()
-        return bodies
-
-    def _size(self) -> int:
-        return len(self._known) + sum(len(bodies) for bodies in self._known.values())
-
-    def _require_few(self) -> None:
-        if self._size() > _MOST_BODIES:
-            raise GrammarError(
-                f"The grammar has more than {_MOST_BODIES:,} different loop bodies, too many to tell "
-                "which tasks training shows. Use smaller families or less nesting."
-            )
-
-    def _loops(self) -> Iterator[tuple[_Place, LoweredBlock]]:
-        identity = np.arange(self._language.objects, dtype=np.uint16)
-        for site in self._sites.sites:
-            for production in site.productions:
-                for item in lowered_walk(production.lowered.items):
-                    if isinstance(item, LoweredBlock) and item.law is not None:
-                        for joint, functions in _allowed_choices(self._language, production):
-                            yield _Place(production, joint, functions, {item.local: identity}), item
-
-    def _site(self, number: int, attributes: tuple[bytes, ...]) -> set[_Body]:
-        variables = {n: np.frombuffer(table, dtype=np.uint16) for n, table in enumerate(attributes)}
-        return {
-            body
-            for production in self._sites.sites[number].productions
-            for joint, functions in _allowed_choices(self._language, production)
-            for body in self._expand(
-                production.lowered.items, _Place(production, joint, functions, variables)
-            )
-        }
-
-    def _expand(self, items: tuple[LoweredItem, ...], place: _Place) -> set[_Body]:
-        bodies: set[_Body] = {()}
-        for item in items:
-            parts = self._item(item, place)
-            bodies = {
-                body + part for body in bodies for part in parts if len(body) + len(part) <= self._width
-            }
-        return bodies
-
-    def _item(self, item: LoweredItem, place: _Place) -> set[_Body]:
-        """Return what an item can print; nothing where that is not a function of the loop's object."""
-        vocabulary = self._language.vocabulary
-        match item:
-            case LoweredTerminal():
-                token = vocabulary.terminal(item.text)
-                return {(np.full(self._language.objects, token, dtype=np.uint16).tobytes(),)}
-            case LoweredPrint() if item.term.local in place.variables:
-                table = self._apply(item.term, place) + vocabulary.first_object
-                return {(table.astype(np.uint16).tobytes(),)}
-            case LoweredCall() if all(term.local in place.variables for term in item.arguments):
-                sites = place.production.calls[item.number]
-                site = int(sites[place.joint if len(sites) > 1 else 0])
-                attributes = tuple(self._apply(term, place).tobytes() for term in item.arguments)
-                return self._known.setdefault((site, attributes), set())
-            case _:
-                return set()
-
-    def _apply(self, term: LoweredTerm, place: _Place) -> Table:
-        table = place.variables[term.local]
-        for slot in term.slots:
-            table = self._language.tables[place.functions[slot]][table]
-        return table
+def _relation(
+    task: Task, form: TaskForm, answer: Term, tables: UInt16[np.ndarray, "instances draws objects"]
+) -> UInt16[np.ndarray, "instances objects"]:
+    """Return the tables of the functions from argument to answer."""
+    every = np.tile(np.arange(tables.shape[2]), (len(tables), 1))
+    undone, applied = path(form.argument, answer)
+    if not undone:
+        return task.values(Term(answer.variable, applied), tables, every).astype(np.uint16)
+    arguments = task.values(form.argument, tables, every)
+    answers = task.values(answer, tables, every).astype(np.uint16)
+    return np.take_along_axis(answers, np.argsort(arguments, axis=1), axis=1)
 
 
-def _allowed_choices(language: Language, production: SiteProduction) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """Yield (joint draw, its functions) for everything that is not held out."""
-    for joint, functions in enumerate(function_choices(language, production)):
-        if production.allowed is None or production.allowed[joint]:
-            yield joint, tuple(int(function) for function in functions)
+def _parts(count: int, tokens: int) -> Iterator[slice]:
+    """Cut `count` choices of so many tokens each into parts that memory bears."""
+    size = max(1, _TOKENS_AT_ONCE // tokens)
+    return (slice(first, min(first + size, count)) for first in range(0, count, size))
+
+
+def _forms(syntax: TaskSyntax) -> Iterator[TaskForm]:
+    direct = cases_of(syntax.direct)
+    yield _form("direct", syntax.direct, direct, [None] * len(direct))
+    if syntax.steps is not None:
+        steps = cases_of(syntax.steps)
+        yield _form("steps", syntax.steps, steps, final_columns(direct, steps))
+
+
+def _form(name: str, items: tuple[Item, ...], cases: list[Case], finals: Sequence[int | None]) -> TaskForm:
+    places = places_of(cases)
+    answers = answer_columns(cases, places)
+    steps = [
+        columns if final is None else tuple(sorted({*columns, final}))
+        for columns, final in zip(answers, finals, strict=True)
+    ]
+    return TaskForm(name, items, tuple(cases), places, tuple(steps), row_width(items))
+
+
+def _term(symbol: Symbol) -> Term:
+    if isinstance(symbol, str):
+        raise TypeError(f"A row begins with a term. Got {symbol!r}.")
+    return symbol
