@@ -360,8 +360,12 @@ def test_a_name_may_begin_like_a_word_of_the_notation():
     assert item_of("outer(stopped)") == Print(Term("stopped", ("outer",)))
 
 
+NAMED = EVERYTHING.replace("world {\n  objects 12", "parameter size = 12\nworld { objects size") + (
+    "parameter p.a = 1 / (size + 2) parameter p.b = -p.a * 3e-1\n"
+    "rule A = p.a: B* stop (p.a - p.b) | (1 - p.a): each x ~ objects power p.b, uniform 1 size { x }"
+)
 PIECES = st.sampled_from(
-    [*EVERYTHING.split(), *'{}()|=~,:*#"\\\n\t 0', "0.5:", "1e400", "é", "\x00", "\u2028"]
+    [*EVERYTHING.split(), *NAMED.split(), *'{}()|=~,:*+-/.#"\\\n\t 0', "0.5:", "1e400", "é", "\x00", "\u2028"]
 )
 
 
@@ -373,7 +377,7 @@ def test_any_text_is_a_grammar_or_a_fault(text: str):
         assert str(error).startswith("<grammar>:")  # noqa: PT017 - either outcome is right
 
 
-@given(written_grammars().map(render) | st.just(EVERYTHING), st.data())
+@given(written_grammars().map(render) | st.sampled_from([EVERYTHING, NAMED]), st.data())
 def test_a_broken_grammar_is_a_grammar_or_a_fault(text: str, data: st.DataObject):
     places = st.integers(0, len(text))
     start, stop = sorted((data.draw(places), data.draw(places)))
