@@ -19,7 +19,7 @@ INSTALL := ./$(BIN)/python -m pip install --quiet --constraint constraints.txt \
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help demo report test lint types contracts tests slow bench format install clean
+.PHONY: help demo report test lint types contracts tests slow bench docs pages tutorial format install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,13 +55,23 @@ slow: $(BIN)/.installed-dev ## Run the tests that take minutes
 bench: $(BIN)/.installed-dev ## Measure ratios of speed: JSON to stdout and to build/bench.json
 	@$(BIN)/python benchmarks --out build/bench.json
 
+docs: $(BIN)/.installed-dev ## Build the documentation into build/site; a broken link is an error
+	@$(BIN)/zensical build --clean --strict
+	@echo "Open it in a browser: build/site/index.html"
+
+pages: $(BIN)/.installed-dev ## Write down the pages of the documentation that are made from the code
+	@$(BIN)/python tests/pages.py
+
+tutorial: $(BIN)/.installed-dev ## Run the tutorial's code whole and write down its numbers and figures
+	@$(BIN)/python tests/tutorial_page.py
+
 format: $(BIN)/.installed-dev ## Format the code and mend what ruff can mend
 	@$(BIN)/ruff check --fix --quiet; $(BIN)/ruff format
 
 install: $(BIN)/.installed-dev ## Set up the environment with the tools of development
 
 clean: ## Remove the environment, caches and builds; runs stay
-	@rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) build dist .cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	@find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -104,7 +104,7 @@ class Grammar:
         return f"Grammar({self.name!r}, tasks={list(self.tasks)}, key={self.key})"
 
     def __str__(self) -> str:
-        return self.text
+        return self.text.rstrip()
 
     @property
     def name(self) -> str:

@@ -42,7 +42,7 @@ def run(
 ) -> Run:
     """Run a study, or go on with it: train its models, score them, and make the report.
 
-    `study` is the name of a shipped one or the path of a `.toml` file, `out` the run's folder (runs/<study>
+    `study` is the name of a shipped one or the path of a `.toml` file, `out` the run's folder (`runs/<study>`
     if not given). `settings` are entries put in place of the study's own: `{"train.tokens": [1e5, 2e5]}`.
     There is one worker process for each core if `workers` does not say. With `progress` there is a live view
     in terminals and notebooks, and lines of text elsewhere, on standard error.

@@ -14,12 +14,23 @@ from emergelab.errors import ArtifactError, UserError
 from emergelab.grammar.problems import suggestion
 from emergelab.pipeline.manifest import Manifest
 from emergelab.recipes.run_folder import RunFolder
-from emergelab.scores.variants import settings_of
+from emergelab.scores.variants import short_names
 from emergelab.spec import Json, canonical_json
 
-_ALIASES = {"tokens": "train_tokens", "documents": "unique_documents"}
-# What a measurement found out about a cell does not choose it.
-_CHOOSING = ("layers", "width", "params", "train_tokens", "unique_documents", "seed", "variant", "cell")
+_ALIASES = {"train_tokens": "tokens", "unique_documents": "documents"}
+# What was found out about a model does not tell which one it is.
+_FOUND = {
+    "params",
+    "flops",
+    "loss",
+    "loss_lo",
+    "loss_hi",
+    "loss_method",
+    "counted_tokens",
+    "documents_read",
+    "device",
+    "precision",
+}
 _MOST_SHOWN = 6
 
 
@@ -39,15 +50,13 @@ class Models:
 
     @cached_property
     def cells(self) -> pl.DataFrame:
-        """One row for each cell, with a column for each setting that the study varies. Null where it says nothing."""
+        """One row for each cell: what it is, in short names, with a column for each setting that the study varies."""
         cells = pl.read_parquet(self.folder.open_tables() / "cells.parquet")
+        cells = cells.select(name for name in cells.columns if name not in _FOUND)
         # A run of an earlier version varied nothing that needs a column of its own.
-        cells = cells.select(
-            pl.col(name) if name in cells.columns else pl.lit(None, pl.String).alias(name)
-            for name in _CHOOSING
-        )
-        settings = pl.DataFrame([settings_of(text) for text in cells["variant"]], strict=False)
-        return pl.concat([cells, settings], how="horizontal") if settings.width else cells
+        if "variant" not in cells.columns:
+            cells = cells.with_columns(variant=pl.lit(None, pl.String))
+        return cells.rename(short_names(cells.columns)).rename(_ALIASES)
 
     def choose(self, which: Mapping[str, Json]) -> str:
         """Return the name of the one cell that `which` describes, the longest trained if it says no tokens.
@@ -55,8 +64,8 @@ class Models:
         Raises UserError where there is none, or more than one.
         """
         found = self.matching(which)
-        if not {"train_tokens", "cell"} & {_ALIASES.get(name, name) for name in which}:
-            found = found.filter(pl.col("train_tokens") == pl.col("train_tokens").max())
+        if not {"tokens", "train_tokens", "cell"} & set(which):
+            found = found.filter(pl.col("tokens") == pl.col("tokens").max())
         if found.height > 1:
             raise UserError(
                 f"{found.height} models of the run are {_described(which) or 'as long trained'}. One is asked for. "
@@ -70,10 +79,9 @@ class Models:
         for name, value in which.items():
             column = _ALIASES.get(name, name)
             if column not in found.columns:
-                known = [*_ALIASES, *(one for one in self.cells.columns if one not in _ALIASES.values())]
                 raise UserError(
                     f"No model of the run has an entry {name!r}. Describe a model by its entries. "
-                    f"{suggestion(name, known)}"
+                    f"{suggestion(name, found.columns)}"
                 )
             there = found[column].unique().sort().to_list()
             found = found.filter(_equals(found[column], value))
@@ -136,10 +144,12 @@ def _equals(column: pl.Series, value: Json) -> pl.Series:
 
 def _differences(found: pl.DataFrame) -> str:
     """Return the entries that tell models apart, with their values."""
-    names = [name for name in found.columns if name not in {"cell", "variant", "params"}]
-    shorter = {name: short for short, name in _ALIASES.items()}
-    several = {name: found[name].unique().sort().to_list() for name in names if found[name].n_unique() > 1}
-    return "; ".join(f"{shorter.get(name, name)} = {_listed(values)}" for name, values in several.items())
+    several = {
+        name: found[name].unique().sort().to_list()
+        for name in found.columns
+        if name not in {"cell", "variant"} and found[name].n_unique() > 1
+    }
+    return "; ".join(f"{name} = {_listed(values)}" for name, values in several.items())
 
 
 def _described(which: Mapping[str, Json]) -> str:

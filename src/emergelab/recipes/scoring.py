@@ -45,9 +45,9 @@ def losses_of(
     return losses_by_role(losses_by_document(predictor, read))
 
 
-def require_vocabulary(predictor: Predictor, vocabulary: int) -> None:
+def require_vocabulary(predictor: object, vocabulary: int) -> None:
     """Refuse what is no predictor, or none of these tokens. Raises UserError."""
-    if not isinstance(predictor, Predictor):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(predictor, Predictor):
         raise UserError(
             f"Got {predictor!r:.80} for a predictor. A predictor has a name, a vocabulary_size and the method "
             "log_probabilities(tokens). Write a class with these three."

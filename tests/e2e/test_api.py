@@ -1,0 +1,154 @@
+"""A tiny study run, read and asked again from Python: the same as on the command line, table by table."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+import emergelab as el
+from emergelab.recipes.run_folder import TABLES
+from study_runs import command, write_study
+
+# One process runs all of these, so that the study is trained once.
+pytestmark = pytest.mark.xdist_group("api")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_study(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture(scope="module")
+def run(study: Path) -> el.Run:
+    settings = {"train": {"tokens": [1e3, 2e3]}, "evaluate.prompts": 20}
+    return el.run(study, out=study.parent / "run", settings=settings, workers=1, progress=False)
+
+
+def test_tables_are_those_of_the_command_line(run: el.Run):
+    for name in TABLES:
+        printed = json.loads(command("results", run.folder, "--table", name, "--format", "json").out)
+        table = getattr(run, name)
+        assert len(printed) == table.height
+        assert list(printed[0]) == table.columns
+
+
+def test_a_query_has_the_answer_of_the_command_line(run: el.Run):
+    sql = "select layers, count(*) as n, max(nats) as nats from scores group by all order by all"
+    printed = json.loads(command("results", run.folder, "--sql", sql, "--format", "json").out)
+    assert run.query(sql).to_dicts() == printed
+
+
+@pytest.mark.parametrize("sql", ["select", "drop table scores", "select 1 as a, 2 as a"])
+def test_a_wrong_query_is_refused(run: el.Run, sql: str):
+    with pytest.raises(el.UserError):
+        run.query(sql)
+
+
+def test_a_finished_study_is_not_run_again(run: el.Run, study: Path, capfd: pytest.CaptureFixture[str]):
+    before = {path: path.stat().st_mtime_ns for path in (run.folder / "store").rglob("manifest.json")}
+    settings = {"train": {"tokens": [1e3, 2e3]}, "evaluate.prompts": 20}
+    again = el.run(study, out=run.folder, settings=settings, workers=1)
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    assert again.scores.equals(run.scores)
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert "0 steps to do" in printed.err
+
+
+def test_a_run_is_opened_by_its_folder(run: el.Run):
+    opened = el.open_run(str(run.folder))
+    assert (opened.name, opened.study, repr(opened)) == (run.name, run.study, repr(run))
+    assert opened.cells.equals(run.cells)
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path):
+    with pytest.raises(el.ArtifactError, match="is no run's folder"):
+        el.open_run(tmp_path)
+
+
+def test_the_report_is_made_again_where_it_is_missing(run: el.Run):
+    page = run.report
+    page.unlink()
+    assert run.report == page
+    assert page.is_file()
+
+
+def test_figures_are_charts_with_the_reports_names(run: el.Run):
+    files = {path.stem for path in (run.report.parent / "figures").glob("*.svg")}
+    assert set(run.figures) == files
+    assert all("var(--" not in json.dumps(chart.to_dict()) for chart in run.figures.values())
+
+
+def test_a_model_that_is_asked_again_answers_the_same(run: el.Run):
+    model = run.model(layers=2, tokens=1e3)
+    items = run.score(model).items
+    there = run.items.filter(cell=model.name)
+    names = ["task", "form", "split", "decoding", "prompt", "shot", "step"]
+    assert items.drop("predictor").sort(names).equals(there.drop("predictor").sort(names))
+
+
+def test_scores_of_a_model_that_is_asked_again_are_those_of_the_run(run: el.Run):
+    model = run.model(layers=1)
+    columns = ["task", "form", "split", "decoding", "argument", "shots", "n", "accuracy", "nats_hi", "chance"]
+    there = run.scores.filter(cell=model.name).select(columns)
+    assert run.score(model).scores.select(columns).equals(there)
+
+
+def test_a_model_is_the_longest_trained_if_nothing_is_said(run: el.Run):
+    assert run.model(layers=1).name.endswith("tokens=2000")
+
+
+@pytest.mark.parametrize(
+    ("which", "message"),
+    [
+        ({}, "Say which: layers = 1 or 2"),
+        ({"layers": 1, "tokens": 3}, "Choose tokens = 1000 or 2000"),
+        ({"layer": 1}, "Did you mean 'layers'"),
+        ({"layers": "one"}, "Choose layers = 1 or 2"),
+    ],
+)
+def test_what_describes_no_single_model_is_refused(run: el.Run, which: dict, message: str):
+    with pytest.raises(el.UserError, match=message):
+        run.model(**which)
+
+
+def test_a_runs_grammar_draws_the_runs_world(run: el.Run):
+    corpus = json.loads(next((run.folder / "store").glob("corpus-*/corpus.json")).read_text(encoding="utf-8"))
+    language = run.grammar().language
+    named = dict(zip(language.function_names(), language.tables.tolist(), strict=True))
+    assert named == corpus["functions"]
+    first, *_ = run.grammar().sample(1, length=24)
+    assert list(first.tokens) == [text for text, _ in corpus["samples"][0]][: len(first.tokens)]
+
+
+def test_the_loss_of_a_model_is_that_of_its_cell(run: el.Run):
+    model = run.model(layers=2)
+    measured = el.measure_losses(model, run.grammar(), documents=16, length=24)
+    (row,) = run.cells.filter(cell=model.name).to_dicts()
+    assert measured.filter(pl.col("role").is_null())["nats"].item() == pytest.approx(row["loss"], rel=1e-6)
+
+
+def test_prompts_are_those_that_were_asked(run: el.Run):
+    sets = run.prompts("pair")
+    assert {len(one.tokens) for one in sets} == {20}
+    forced = run.items.filter(task="pair", form="direct", split="seen", decoding="teacher_forced", step=0)
+    fresh = forced.filter(cell=forced["cell"][0]).sort("prompt", "shot")["argument"] == "fresh"
+    (direct,) = (one for one in sets if (one.form, one.split) == ("direct", "seen"))
+    assert np.array_equal(fresh.to_numpy().reshape(20, -1), direct.fresh)
+
+
+def test_a_task_that_was_not_asked_is_refused(run: el.Run):
+    with pytest.raises(el.UserError, match="The study tiny has no task 'pairs'"):
+        run.prompts("pairs")
+
+
+def test_the_page_on_tables_names_their_columns(run: el.Run):
+    page = (Path(__file__).parents[2] / "docs" / "tables.md").read_text(encoding="utf-8")
+    told = {
+        name: re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+        for name, text in re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
+    }
+    assert told == {name: getattr(run, name).columns for name in TABLES}
