@@ -41,7 +41,7 @@ def exported(out: Path) -> dict[str, object]:
 
 def test_models_are_listed_with_loss_and_file(run: Path):
     models = json.loads(command("model", "list", run, "--json").out)
-    sizes = {(m["layers"], m["seed"], m["train_tokens"]) for m in models}
+    sizes = {(m["layers"], m["seed"], m["tokens"]) for m in models}
     assert sizes == {
         (layers, seed, tokens) for layers in (1, 2) for seed in (0, 1) for tokens in (1000, 2000)
     }

@@ -16,7 +16,7 @@ _SECONDS_BETWEEN_LINES = 10.0
 def counting(noun: str) -> Generator[Callable[[int, int], None]]:
     """Give a function that is told how many are done and how many there are."""
     if not sys.stderr.isatty():
-        yield _Lines(noun).told
+        yield Lines(noun).told
         return
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
@@ -27,7 +27,7 @@ def counting(noun: str) -> Generator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-class _Lines:
+class Lines:
     """A line every ten seconds at most, none for what is done sooner."""
 
     def __init__(self, noun: str, clock: Callable[[], float] = time.monotonic) -> None:

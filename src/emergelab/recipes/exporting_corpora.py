@@ -122,11 +122,11 @@ def export_corpus(spec: CorpusSpec, out: Path, wishes: Wishes, told: Told = lamb
 
 
 def _export_file(spec: CorpusSpec, language: Language, out: Path, told: Told) -> int:
-    (shard,) = shards_of(_corpus(spec, language), spec.train, "train", 1)
+    shard = Shard(out.name, _corpus(spec, language), 0, spec.train)
     _require_bounded([shard])
     if out.exists() and not holds(out, _identity(spec, shard)):
         raise UserError(f"{out} is there already and holds something else. Remove it, or give another --out.")
-    return _write_all(spec, [Shard(out.name, shard.corpus, shard.first, shard.last)], out.parent, told)
+    return _write_all(spec, [shard], out.parent, told)
 
 
 def _shards(spec: CorpusSpec, language: Language, files: int | None) -> list[Shard]:

@@ -71,11 +71,12 @@ def list_models(folder: Path) -> pl.DataFrame:
     """
     run = RunFolder(folder)
     cells = Models(run).cells
-    losses = pl.read_parquet(run.open_tables() / "cells.parquet").select("cell", "loss")
+    found = pl.read_parquet(run.open_tables() / "cells.parquet").select("cell", "params", "loss")
     inputs = run.read_manifest(run.read_record()["tables"])["inputs"]
     paths = [_kept(run, inputs, cell) for cell in cells["cell"]]
-    listed = cells.with_columns(pl.Series("path", paths, dtype=pl.String))
-    return listed.join(losses, on="cell", how="left", maintain_order="left")
+    told = found.select("cell", *(name for name in found.columns[1:] if name not in cells.columns))
+    listed = cells.join(told, on="cell", how="left", maintain_order="left")
+    return listed.with_columns(pl.Series("path", paths, dtype=pl.String))
 
 
 def export_model(model: Trained, out: Path, *, command: str, licence: str | None = None) -> ModelSpec:
@@ -116,22 +117,23 @@ def export_model(model: Trained, out: Path, *, command: str, licence: str | None
 def _of_run(source: Path, which: Mapping[str, Json]) -> Trained:
     folder = RunFolder(source)
     models = Models(folder)
-    cell = models.choose(which) if which else _largest(models)
+    cell = models.choose(which) if which else _largest(folder, models)
     checkpoint = models.checkpoint(cell)
     scores = pl.read_parquet(folder.open_tables() / "scores.parquet").filter(pl.col("cell") == cell)
     name = f"{folder.read_record()['name']}: {cell}"
     return replace(_of_file(checkpoint, None, 0), name=name, scores=scores)
 
 
-def _largest(models: Models) -> str:
-    cells = models.cells
-    for column, best in (("seed", cells["seed"].min()), ("params", None), ("train_tokens", None)):
-        value = cells[column].max() if best is None else best
-        cells = cells.filter(pl.col(column) == value)
+def _largest(folder: RunFolder, models: Models) -> str:
+    """Return the cell of the largest model with the most tokens of the first seed; refuse to guess between two."""
+    cells = pl.read_parquet(folder.open_tables() / "cells.parquet").filter(
+        pl.col("seed") == pl.col("seed").min()
+    )
+    for size in ("params", "train_tokens"):
+        cells = cells.filter(pl.col(size) == pl.col(size).max())
     if cells.height == 1:
         return cells["cell"].item()
-    seed, params, tokens = (cells[name][0] for name in ("seed", "params", "train_tokens"))
-    return models.choose({"seed": seed, "params": params, "train_tokens": tokens})
+    return models.choose({name: cells[name][0] for name in ("seed", "layers", "width", "train_tokens")})
 
 
 def _kept(run: RunFolder, inputs: Mapping[str, str], cell: str) -> str | None:
