@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 import polars as pl
 
-from emergelab.report.content import ReportInput
+from emergelab.report.content import LOSSES, ReportInput, Sample
 from emergelab.scores.tables import CURVES, ITEMS, SCORES
 
 OBJECTS = 12
@@ -41,6 +43,18 @@ class Design:
         ("pair", "steps", "held_out"),
     )
     chance: bool = True
+    variants: tuple[str | None, ...] = (None,)
+    documents: tuple[int | None, ...] = (None,)
+
+    def runs(self) -> Iterator[tuple[int | None, int, str | None, int | None]]:
+        """Yield (layers, seed, variant, unique documents) of every run."""
+        yield from product(self.layers, self.seeds, self.variants, self.documents)
+
+
+def run_name(layers: int | None, seed: int, variant: str | None, documents: int | None) -> str:
+    """Return a run's name; it tells what is varied only where something is."""
+    further = [str(part) for part in (variant, documents) if part is not None]
+    return "-".join([f"l{layers}-s{seed}", *further])
 
 
 def chance_at(shots: int) -> float:
@@ -92,9 +106,8 @@ def items_of(design: Design, rng: np.random.Generator) -> pl.DataFrame:
 def cells_of(design: Design) -> list[tuple[str, int | None, int, int]]:
     """Return (cell, layers, tokens, seed) of every cell."""
     return [
-        (f"l{layers}-s{seed}-t{tokens}", layers, tokens, seed)
-        for layers in design.layers
-        for seed in design.seeds
+        (f"{run_name(*run)}-t{tokens}", run[0], tokens, run[1])
+        for run in design.runs()
         for tokens in design.tokens
     ]
 
@@ -182,12 +195,18 @@ def scores_of(design: Design, items: pl.DataFrame) -> pl.DataFrame:
                 "width": 64 if layers else None,
                 "params": (layers or 1) * PARAMS_PER_LAYER + 1_792,
                 "train_tokens": tokens,
-                "unique_documents": None,
+                "unique_documents": documents,
+                "variant": variant,
                 "flops": 6.0 * (layers or 1) * PARAMS_PER_LAYER * tokens,
                 "seed": seed,
-                "loss": 2.2 - 0.12 * (layers or 1) * tokens / 6e6,
+                "loss": (loss := 2.2 - 0.12 * (layers or 1) * tokens / 6e6),
+                "loss_lo": loss - 0.05,
+                "loss_hi": loss + 0.05,
+                "loss_method": "cluster_t",
             }
-            for cell, layers, tokens, seed in cells_of(design)
+            for layers, seed, variant, documents in design.runs()
+            for tokens in design.tokens
+            for cell in [f"{run_name(layers, seed, variant, documents)}-t{tokens}"]
         ],
         infer_schema_length=None,
     )
@@ -218,47 +237,43 @@ def curves_of(design: Design, scores: pl.DataFrame) -> pl.DataFrame:
 
 def _over_seeds(scores: pl.DataFrame) -> pl.DataFrame:
     keys = ["predictor", "task", "form", "split", "decoding", "argument", "shots"]
-    keys += ["layers", "width", "params", "train_tokens", "unique_documents", "flops"]
+    keys += ["layers", "width", "params", "train_tokens", "unique_documents", "variant", "flops"]
     half = {
         name: 2.8 * pl.col(name).std() / pl.len() ** 0.5 for name in ("accuracy", "nats", "step_accuracy")
     }
     return scores.group_by(keys, maintain_order=True).agg(
         pl.len().cast(pl.Int32).alias("seeds"),
         pl.col("n").sum().cast(pl.Int64),
-        pl.col("chance", "accuracy", "nats", "step_accuracy", "loss").mean(),
+        pl.col("chance", "accuracy", "nats", "step_accuracy", "loss", "loss_lo", "loss_hi").mean(),
         *[(pl.col(name).mean() - half[name]).alias(f"{name}_lo") for name in half],
         *[(pl.col(name).mean() + half[name]).alias(f"{name}_hi") for name in half],
         pl.lit("Student t over seeds").alias("accuracy_method"),
         pl.lit("Student t over seeds").alias("nats_method"),
+        pl.lit("Student t over seeds").alias("loss_method"),
     )
 
 
 def losses_of(design: Design) -> pl.DataFrame:
     """Return a training loss for every run, in nats per token."""
     rows = []
-    for layers in design.layers:
-        for seed in design.seeds:
-            rng = np.random.default_rng(100 * (layers or 1) + seed)
-            for tokens in np.linspace(50_000, max(design.tokens), 120).astype(int):
-                drop = 0.35 / (1 + np.exp(-(tokens - 3.6e6) / 3e5)) if (layers or 1) >= 4 else 0
-                loss = 1.75 + 0.9 * np.exp(-tokens / 4e5) - drop + 0.01 * rng.normal()
-                rows.append((f"l{layers}-s{seed}", layers, 64, seed, int(tokens), float(loss)))
-    return pl.DataFrame(
-        rows,
-        schema={"run": pl.String, "layers": pl.Int32, "width": pl.Int32, "seed": pl.Int32}
-        | {"tokens": pl.Int64, "loss": pl.Float64},
-        orient="row",
-    )
+    for layers, seed, variant, documents in design.runs():
+        name = run_name(layers, seed, variant, documents)
+        rng = np.random.default_rng(100 * (layers or 1) + seed)
+        for tokens in np.linspace(50_000, max(design.tokens), 120).astype(int):
+            drop = 0.35 / (1 + np.exp(-(tokens - 3.6e6) / 3e5)) if (layers or 1) >= 4 else 0
+            loss = 1.75 + 0.9 * np.exp(-tokens / 4e5) - drop + 0.01 * rng.normal()
+            rows.append((name, layers, 64, documents, variant, seed, int(tokens), float(loss)))
+    return pl.DataFrame(rows, schema=LOSSES, orient="row")
 
 
-def samples() -> list[list[tuple[str, str]]]:
-    """Return three documents with the role of every token."""
+def samples() -> list[Sample]:
+    """Return three documents with the role of every token, the second cut."""
     silent = [("o3", "argument"), ("o7", "answer"), (";", "separator")]
     printed = [("o1", "argument"), ("o9", "intermediate"), ("o2", "answer"), (";", "separator")]
     return [
-        [("<s>", "start"), *silent * 5],
-        [("<s>", "start"), *printed * 6, ("x", "other")],
-        [("<s>", "start")],
+        Sample(tokens=[("<s>", "start"), *silent * 5]),
+        Sample(tokens=[("<s>", "start"), *printed * 6, ("x", "other")], cut=True),
+        Sample(tokens=[("<s>", "start")]),
     ]
 
 
@@ -281,6 +296,7 @@ def report_input(design: Design | None = None, **changes: object) -> ReportInput
             "grammar_text": FUNCTIONS,
             "versions": {"emergelab": "0.1.0", "python": "3.12.4", "torch": "2.13.0", "polars": "2.1.0"},
             "machine": {"system": "Linux", "processor": "x86-64", "cores": "2", "device": "cpu"},
+            "elapsed": 118.0,
             "times": {"corpus and prompts": 1.9, "training": 186.4, "evaluation": 22.8},
             "finished": "2026-11-21 14:40 UTC",
             "overlap": {"held_out_tables": 36, "training_tables": 120, "overlap": 0},

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 import chromium
+from emergelab.report.content import Sample
 from emergelab.report.page import write_report
 from report_tables import Design, report_input
 
@@ -43,7 +44,9 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tables = {
         name: getattr(content, name).with_columns(task=rename) for name in ("items", "scores", "curves")
     }
-    made = report_input(TINY, **tables, title=HOSTILE, samples=[[(HOSTILE, HOSTILE)]])
+    made = report_input(
+        TINY, **tables, title=HOSTILE, samples=[Sample(tokens=[(HOSTILE, HOSTILE)], variant=HOSTILE)]
+    )
     return write_report(made, tmp_path_factory.mktemp("hostile") / "report")
 
 

@@ -32,8 +32,12 @@ def items_and_cells() -> tuple[pl.DataFrame, pl.DataFrame]:
         chance=pl.lit(0.1),
     )
     scale = {"layers": 1, "width": 8, "params": 9, "train_tokens": 10, "unique_documents": 11, "flops": 1.5}
+    loss = {"variant": None, "loss_lo": 0.5, "loss_hi": 2.5, "loss_method": "cluster_t"}
     cells = pl.DataFrame(
-        [{"cell": f"cell {seed}", **scale, "seed": seed, "loss": 1.0 + seed / 7} for seed in range(SEEDS)]
+        [
+            {"cell": f"cell {seed}", **scale, **loss, "seed": seed, "loss": 1.0 + seed / 7}
+            for seed in range(SEEDS)
+        ]
     )
     items = frame.select(pl.col(name).cast(kind) for name, kind in ITEMS.items())
     return items, cells.select(pl.col(name).cast(kind) for name, kind in CELLS.items())

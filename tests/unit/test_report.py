@@ -15,7 +15,7 @@ import pytest
 
 from emergelab.errors import ArtifactError
 from emergelab.report import page
-from emergelab.report.content import ReportInput
+from emergelab.report.content import ReportInput, Sample
 from emergelab.report.page import write_report
 from report_tables import Design, report_input
 
@@ -78,7 +78,13 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Reader:
         "machine": {HOSTILE: HOSTILE},
         "notes": [HOSTILE],
     }
-    made = report_input(TINY, **tables, title=HOSTILE, run=record, samples=[[(HOSTILE, HOSTILE)]])
+    made = report_input(
+        TINY,
+        **tables,
+        title=HOSTILE,
+        run=record,
+        samples=[Sample(tokens=[(HOSTILE, HOSTILE)], variant=HOSTILE)],
+    )
     path = write_report(made, tmp_path_factory.mktemp("hostile") / "report")
     return Reader(path.read_text(encoding="utf-8"))
 

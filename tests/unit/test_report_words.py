@@ -256,7 +256,7 @@ def test_models_read_once_have_no_earlier_point():
 def test_the_last_training_loss_is_the_range_over_runs_that_end_at_different_tokens():
     rows = [("a", 0, 10, 3.0), ("a", 0, 20, 1.0), ("b", 1, 10, 3.0), ("b", 1, 19, 1.5)]
     losses = pl.DataFrame(
-        [(run, 1, 64, seed, tokens, loss) for run, seed, tokens, loss in rows],
+        [(run, 1, 64, None, None, seed, tokens, loss) for run, seed, tokens, loss in rows],
         schema=CONTENT.losses.schema,
         orient="row",
     )

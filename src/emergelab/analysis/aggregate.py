@@ -9,6 +9,7 @@ from emergelab.analysis import estimate, intervals
 from emergelab.analysis.groups import (
     CURVE,
     GROUP,
+    LOSS,
     SCALE,
     above_zero,
     by_cell,
@@ -22,7 +23,7 @@ from emergelab.analysis.seeds import pooled_scores
 from emergelab.scores.tables import CURVES, SCORES
 
 # One row for each cell: what was trained, and the loss it came to. Predictors without training have nulls.
-CELLS = pl.Schema({name: SCORES[name] for name in ("cell", *SCALE, "flops", "seed", "loss")})
+CELLS = pl.Schema({name: SCORES[name] for name in ("cell", *SCALE, "flops", "seed", *LOSS)})
 
 
 def scores_from_items(items: pl.DataFrame, cells: pl.DataFrame) -> pl.DataFrame:

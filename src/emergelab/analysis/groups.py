@@ -11,9 +11,11 @@ import polars as pl
 from emergelab.analysis import intervals
 
 TASK = ("task", "form", "split", "decoding")
-SCALE = ("layers", "width", "params", "train_tokens", "unique_documents")
+# All that tells runs apart but their seed.
+SCALE = ("layers", "width", "params", "train_tokens", "unique_documents", "variant")
 NAMES = ("predictor", *TASK, "argument", "shots")
 GROUP = ("cell", *NAMES)
+LOSS = ("loss", "loss_lo", "loss_hi", "loss_method")
 CURVE = (*NAMES, *SCALE)
 
 

@@ -7,6 +7,7 @@ import polars as pl
 
 from emergelab.analysis import estimate, intervals
 from emergelab.analysis.groups import (
+    LOSS,
     NAMES,
     SCALE,
     above_zero,
@@ -21,13 +22,15 @@ from emergelab.scores.tables import CURVES
 FEWEST_SEEDS = 5  # below it an interval over seeds would rest on nothing
 POOLED_SHARE = "wilson_t over seeds and prompts"
 POOLED_MEAN = "student_t over seeds and prompts"
+POOLED_LOSS = "student_t over seeds and documents"
+_NO_ENDS = "none: a seed without an interval"
 
 
 def pooled_scores(scores: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
     """Return one `CURVES` row with seed null for every group of at least five seeds, in no order.
 
     A value is the mean of the seeds' own values, one vote each: it estimates what a new run would score
-    on new prompts on average; loss and flops, which vary a little from run to run, are means as well.
+    on new prompts on average; the loss likewise, on new documents (see `pooled_loss`); flops are a mean.
     Runs may answer the same prompts, so that prompts vary across, not within, the seeds, and the variance
     has a part of each (a crossed two-way layout; clusters both ways as in Cameron, Gelbach and Miller
     2011, J. Bus. Econ. Stat. 29:238). Quantiles are Student's with seeds - 1 degrees of freedom; shares
@@ -76,11 +79,10 @@ def _pooled(runs: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
     # Numbers in place of a dozen names: what follows groups by them again and again.
     pooled = named.select(NAMES).unique(maintain_order=True).with_row_index("group")
     answers = named.join(pooled, on=NAMES, how="inner", maintain_order="left", validate="m:1").drop(NAMES)
-    for part in (_description(answers, runs), *_measures(answers)):
+    for part in (_chance(answers), *_measures(answers)):
         pooled = pooled.join(part, on="group", how="left", maintain_order="left", validate="1:1")
-    pooled = pooled.filter(pl.col("seeds") >= FEWEST_SEEDS).join(
-        runs.select(SCALE).unique(maintain_order=True), how="cross"
-    )
+    of_all = runs.select(SCALE).unique(maintain_order=True).hstack(_description(runs))
+    pooled = pooled.filter(pl.col("seeds") >= FEWEST_SEEDS).join(of_all, how="cross")
     seedless = pl.lit(None, dtype=pl.Int32).alias("seed")
     return conform(pooled.with_columns(seedless, *_limits(pooled), *_methods()), CURVES)
 
@@ -88,7 +90,7 @@ def _pooled(runs: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
 def _repeated_runs(scores: pl.DataFrame) -> list[pl.DataFrame]:
     """Return, scale by scale, the cells that differ from at least four others in their seed alone."""
     runs = (
-        scores.select("cell", *SCALE, "flops", "seed", "loss")
+        scores.select("cell", *SCALE, "flops", "seed", *LOSS)
         .unique(maintain_order=True)
         .filter(pl.col("seed").is_not_null())
     )
@@ -99,13 +101,41 @@ def _repeated_runs(scores: pl.DataFrame) -> list[pl.DataFrame]:
     return repeated.sort("cell").partition_by(SCALE, maintain_order=True)
 
 
-def _description(answers: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:
+def _chance(answers: pl.DataFrame) -> pl.DataFrame:
     chance = pl.col("chance").cast(pl.Float64).mean()
     by_seed = answers.filter(pl.col("step") == 0).group_by("group", "seed", maintain_order=True).agg(chance)
-    described = by_seed.join(
-        runs.select("seed", "flops", "loss"), on="seed", how="left", maintain_order="left", validate="m:1"
-    )
-    return described.group_by("group", maintain_order=True).agg(pl.col("chance", "flops", "loss").mean())
+    return by_seed.group_by("group", maintain_order=True).agg(pl.col("chance").mean())
+
+
+def _description(runs: pl.DataFrame) -> pl.DataFrame:
+    """Return one row: mean flops and the pooled loss of the runs."""
+    loss = pooled_loss(*numbers(runs, "loss", "loss_hi"))
+    values = {"loss": loss.value, "loss_lo": loss.lo, "loss_hi": loss.hi}
+    return pl.DataFrame(
+        {"flops": [runs["flops"].mean()], **{name: [value] for name, value in values.items()}},
+        schema={"flops": pl.Float64} | dict.fromkeys(values, pl.Float64),
+    ).with_columns(loss_method=pl.lit(loss.method))
+
+
+def pooled_loss(losses: np.ndarray, ends: np.ndarray) -> estimate.Estimate:
+    """Return the mean loss of several seeds with an interval for a new seed and new documents.
+
+    `ends` are the upper ends of the seeds' own 95 % intervals. All seeds read the same documents, so how these
+    fell is in every seed's loss and not in the differences between them. The variance is that of the seeds'
+    mean plus the mean of their variances over documents; that is the most that documents can add, as if the
+    seeds' errors on them were the same. Quantiles are Student's with seeds - 1 degrees of freedom.
+    """
+    known = ~np.isnan(losses)
+    losses, ends = losses[known], ends[known]
+    if losses.size == 0:
+        return estimate.Estimate(None, None, None, 0, estimate.NO_VALUES)
+    value = float(losses.mean())
+    if losses.size == 1 or np.isnan(ends).any():
+        return estimate.Estimate(value, None, None, losses.size, _NO_ENDS)
+    over_documents = np.square((ends - losses) / intervals.normal_quantile()).mean()
+    variance = losses.var(ddof=1) / losses.size + over_documents
+    lo, hi = intervals.student(*(np.array([x]) for x in (value, variance, losses.size - 1)))
+    return estimate.Estimate(value, max(float(lo[0]), 0.0), float(hi[0]), losses.size, POOLED_LOSS)
 
 
 def _measures(answers: pl.DataFrame) -> list[pl.DataFrame]:

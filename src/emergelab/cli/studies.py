@@ -48,7 +48,7 @@ def run_command(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; by default runs/<study>.")] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes; by default one a core.")
+        int | None, typer.Option(help="Worker processes, 1 at least; by default one a core.")
     ] = None,
     keep: Annotated[
         Keep, typer.Option(help="Which checkpoints stay once their cells are scored: of each training run.")
@@ -59,20 +59,26 @@ def run_command(
 ) -> None:
     """Run a study, or go on with it: train its models, score them, and make the report."""
     from emergelab.pipeline.progress import reporter_for  # noqa: PLC0415
-    from emergelab.recipes.running import available_cores, prepare_request, run_study  # noqa: PLC0415
+    from emergelab.recipes.running import (  # noqa: PLC0415
+        available_cores,
+        prepare_request,
+        require_workers,
+        run_study,
+    )
 
+    slots = available_cores() if workers is None else workers
+    require_workers(slots)
     request = replace(prepare_request(study, settings or [], out), keep=keep)
     if dry_run:
-        _print_plan(request)
+        _print_plan(request, slots)
         return
-    slots = workers or available_cores()
     _print_page(run_study(request, workers=slots, reporter=reporter_for(sys.stderr)))
 
 
-def _print_plan(request: Request) -> None:
+def _print_plan(request: Request, workers: int) -> None:
     from rich.table import Table  # noqa: PLC0415
 
-    from emergelab.recipes.running import plan_study  # noqa: PLC0415
+    from emergelab.recipes.running import expected_seconds, plan_study  # noqa: PLC0415
 
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("step", "state", "about, seconds"):
@@ -87,9 +93,18 @@ def _print_plan(request: Request) -> None:
     grid = request.grid
     terminal.print(
         f"{len(grid.runs)} training runs, {grid.cells} cells, {len(steps)} steps, into {request.folder.path}. "
-        "Nothing was done.",
+        f"{_expectation(expected_seconds(steps, workers), workers)} Nothing was done.",
         soft_wrap=True,
     )
+
+
+def _expectation(seconds: float, workers: int) -> str:
+    """Say how long what is to do may take."""
+    from emergelab.pipeline.wording import remaining  # noqa: PLC0415
+
+    if not seconds:
+        return "All of it is there."
+    return f"With --workers {workers} it takes {remaining(seconds)}, guessed for a core of 2.6 GHz."
 
 
 def results_command(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
+from typing import Any, cast
 
 from pydantic import ValidationError
 
 from emergelab.corpus.prompts import make_prompts
-from emergelab.errors import StudyError, UserError
+from emergelab.errors import GrammarError, StudyError, UserError
 from emergelab.grammar.holdout import draw_language
 from emergelab.grammar.language import vocabulary_of
 from emergelab.grammar.library import find_grammar, load_grammar
@@ -21,7 +23,8 @@ from emergelab.model.spec import ModelSpec
 from emergelab.pipeline.step import Step
 from emergelab.recipes.study_spec import Study
 from emergelab.rng import stream
-from emergelab.spec import JsonObject
+from emergelab.scores.variants import value_text, variant_of, variant_parts
+from emergelab.spec import Json, JsonObject
 from emergelab.train.spec import TrainSettings, TrainSpec
 
 _STAGES = "emergelab.recipes.stages"
@@ -33,38 +36,64 @@ _MOST_PARAMETERS = 10**10
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunSpec:
-    """One training run of the grid."""
+class GrammarSetting:
+    """One setting of the grammar's parameters: what it makes of the grammar, and the corpus of that."""
 
+    parameters: Mapping[str, float]
+    syntax: GrammarSyntax
+    language: JsonObject
+    corpus: Step
+
+    @property
+    def vocabulary(self) -> int:
+        """Return how many tokens there are."""
+        return len(vocabulary_of(self.syntax))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """One training run of the grid. `settings` has by whole name what the study varies besides the scale."""
+
+    grammar: GrammarSetting
     model: ModelSpec
     train: TrainSpec
     seed: int
     documents: int | None
+    settings: Mapping[str, Json]
 
     @property
     def name(self) -> str:
         """Return what tells the run apart, for people."""
-        parts = [f"layers={self.model.layers}", f"width={self.model.width}"]
-        if self.documents is not None:
-            parts.append(f"documents={self.documents}")
-        return ",".join([*parts, f"seed={self.seed}"])
+        return ",".join([*self._scale, *variant_parts(self.settings), f"seed={self.seed}"])
 
     def cell_name(self, tokens: int) -> str:
         """Return the name of the cell that is read at a token count."""
         return f"{self.name},tokens={tokens}"
 
+    def measured_name(self, tokens: int) -> str:
+        """Return the name of that cell by its scale alone.
+
+        A cell is scored under this name, so that one that is scored already is known again when the study
+        comes to vary something else. The tables give it its whole name.
+        """
+        return ",".join([*self._scale, f"seed={self.seed}", f"tokens={tokens}"])
+
+    @property
+    def _scale(self) -> list[str]:
+        parts = [f"layers={self.model.layers}", f"width={self.model.width}"]
+        return parts if self.documents is None else [*parts, f"documents={self.documents}"]
+
 
 @dataclass(frozen=True)
 class Grid:
-    """A study with its checked grammar, the grid's runs, and the step that makes its tables."""
+    """A study with its checked grammars, the grid's runs, and the step that makes its tables."""
 
     name: str
     study: Study
-    grammar: GrammarSyntax
+    grammars: tuple[GrammarSetting, ...]
     grammar_text: str
     study_text: str
     runs: tuple[RunSpec, ...]
-    corpus: Step
     tables: Step
 
     @property
@@ -72,33 +101,64 @@ class Grid:
         """Return the number of cells."""
         return self.study.cells
 
+    @property
+    def grammar(self) -> GrammarSyntax:
+        """Return the grammar, in the first of its settings."""
+        return self.grammars[0].syntax
+
+    @property
+    def corpus(self) -> Step:
+        """Return the corpus of the first setting of the grammar."""
+        return self.grammars[0].corpus
+
+    @property
+    def corpora(self) -> dict[str, Step]:
+        """Return the corpora by what is set in the grammar: `pair.silent=0.1`, nothing where nothing varies."""
+        varied = [axis.removeprefix("grammar.") for axis in self.study.varied if axis.startswith("grammar.")]
+        return {
+            variant_of({name: setting.parameters[name] for name in varied}) or "": setting.corpus
+            for setting in self.grammars
+        }
+
 
 def build_grid(file: SourceFile, study: Study) -> Grid:
     """Check the study against its grammar and lay out its steps. Raises StudyError and GrammarError."""
-    source = find_grammar(study.grammar, file.folder)
-    grammar = load_grammar(source)
-    _require_tasks(study, grammar)
-    runs = tuple(_runs(file, study, len(vocabulary_of(grammar))))
-    _require_context(file, study, grammar)
-    _require_splits(file, study, grammar)
-    language: JsonObject = {"grammar": render(grammar), "name": grammar.name, "key": study.key_of("world")}
-    corpus = _corpus_step(study, language)
+    source = find_grammar(study.grammar.name, file.folder)
+    grammars = tuple(_grammar_setting(source, study, values) for values in study.grammar.settings())
+    runs = tuple(_runs(file, study, grammars))
+    for setting in grammars:
+        with _named(setting.parameters):
+            _require_context(file, study, setting.syntax)
+            _require_splits(file, study, setting.syntax)
     inputs: dict[str, Step] = {}
     for run in runs:
-        train = _train_step(study, language, run, corpus)
+        train = _train_step(study, run)
         inputs[f"run {run.name}"] = train
         for tokens in study.train.tokens:
-            inputs[f"cell {run.cell_name(tokens)}"] = _cell_step(study, language, run, tokens, train)
-    tables = Step(
-        name="tables",
-        kind="tables",
-        function=f"{_STAGES}:make_tables",
-        version=1,
-        spec={},
-        inputs=inputs,
-        cost=3.0 + 0.5 * len(inputs),
-    )
-    return Grid(file.name, study, grammar, source.text, file.text, runs, corpus, tables)
+            inputs[f"cell {run.cell_name(tokens)}"] = _cell_step(study, run, tokens, train)
+    return Grid(file.name, study, grammars, source.text, file.text, runs, _tables_step(study, runs, inputs))
+
+
+def _grammar_setting(source: SourceFile, study: Study, parameters: Mapping[str, float]) -> GrammarSetting:
+    with _named(parameters):
+        syntax = load_grammar(source, parameters) if parameters else load_grammar(source)
+        _require_tasks(study, syntax)
+    language: JsonObject = {"grammar": render(syntax), "name": syntax.name, "key": study.key_of("world")}
+    corpus = _corpus_step(study, language, parameters)
+    return GrammarSetting(parameters=parameters, syntax=syntax, language=language, corpus=corpus)
+
+
+@contextmanager
+def _named(parameters: Mapping[str, float]) -> Generator[None]:
+    """Say with which setting of the grammar something is wrong."""
+    try:
+        yield
+    except UserError as error:
+        if not parameters:
+            raise
+        said = ", ".join(f"{name} = {value_text(value)}" for name, value in parameters.items())
+        kind = GrammarError if isinstance(error, GrammarError) else StudyError
+        raise kind(f"With {said} in the grammar: {error}") from error
 
 
 def _require_tasks(study: Study, grammar: GrammarSyntax) -> None:
@@ -138,53 +198,61 @@ def _require_splits(file: SourceFile, study: Study, grammar: GrammarSyntax) -> N
             raise StudyError(f"{file.source}: {error}") from error
 
 
-def _runs(file: SourceFile, study: Study, vocabulary: int) -> Iterator[RunSpec]:
-    axes = itertools.product(
-        study.model.width, study.model.layers, study.train.documents or (None,), range(study.train.seeds)
-    )
-    for width, layers, documents, seed in axes:
-        try:
-            yield RunSpec(
-                model=_model_spec(study, vocabulary, width, layers),
-                train=_train_spec(study),
-                seed=seed,
-                documents=documents,
-            )
-        except ValidationError as error:
-            raise StudyError(_rules(error, file.source)) from error
+def _runs(file: SourceFile, study: Study, grammars: Sequence[GrammarSetting]) -> Iterator[RunSpec]:
+    """Yield the product of all axes."""
+    axes = [axis for axis in study.axes if not axis.name.startswith("grammar.")]
+    varied = study.varied
+    for grammar in grammars:
+        known: dict[str, Json] = {f"grammar.{name}": value for name, value in grammar.parameters.items()}
+        for values in product(*(axis.values for axis in axes)):
+            point = known | dict(zip((axis.name for axis in axes), values, strict=True))
+            settings = {name: point[name] for name in varied}
+            try:
+                model, train = _model_spec(study, grammar.vocabulary, point), _train_spec(study, point)
+            except ValidationError as error:
+                raise StudyError(_rules(error, file.source, settings)) from error
+            for seed in range(study.train.seeds):
+                yield RunSpec(
+                    grammar=grammar,
+                    model=model,
+                    train=train,
+                    seed=seed,
+                    documents=cast("int | None", point["train.documents"]),
+                    settings=settings,
+                )
 
 
-def _rules(error: ValidationError, source: str) -> str:
+def _rules(error: ValidationError, source: str, settings: Mapping[str, Json]) -> str:
     """Return what the specifications of model and training found, in the study's own names."""
     texts = [detail["msg"].removeprefix("Value error, ") for detail in error.errors(include_url=False)]
-    return "\n".join(f"{source}: {text.replace('milestones', 'train.tokens')}" for text in texts)
+    variant = variant_of(settings)
+    place = f"{source}, with {variant}" if variant else source
+    return "\n".join(f"{place}: {text.replace('milestones', 'train.tokens')}" for text in texts)
 
 
-def _model_spec(study: Study, vocabulary: int, width: int, layers: int) -> ModelSpec:
-    model = ModelSpec(
-        vocabulary=vocabulary,
-        width=width,
-        heads=study.model.heads,
-        layers=layers,
-        context=study.model.context,
-        hidden=study.model.hidden,
-    )
+def _model_spec(study: Study, vocabulary: int, point: Mapping[str, Json]) -> ModelSpec:
+    sizes: dict[str, Any] = {name: point[f"model.{name}"] for name in ("width", "layers", "heads", "hidden")}
+    model = ModelSpec(vocabulary=vocabulary, context=study.model.context, **sizes)
     if model.parameters() > _MOST_PARAMETERS:
         raise StudyError(
-            f"Got width = {width} and layers = {layers}: {model.parameters():.1e} parameters. A model has "
-            f"{_MOST_PARAMETERS:.0e} at most, since one device must hold it. Use a smaller width or fewer layers."
+            f"Got width = {model.width} and layers = {model.layers}: {model.parameters():.1e} parameters. A model "
+            f"has {_MOST_PARAMETERS:.0e} at most, since one device must hold it. Use a smaller width or fewer layers."
         )
     return model
 
 
-def _train_spec(study: Study) -> TrainSpec:
-    settings = study.train.model_dump(include=set(TrainSettings.model_fields))
+def _train_spec(study: Study, point: Mapping[str, Json]) -> TrainSpec:
+    settings: dict[str, Any] = {
+        name: point.get(f"train.{name}", getattr(study.train, name)) for name in TrainSettings.model_fields
+    }
     return TrainSpec(milestones=study.train.tokens, **settings)
 
 
-def _corpus_step(study: Study, language: JsonObject) -> Step:
+def _corpus_step(study: Study, language: JsonObject, parameters: Mapping[str, float]) -> Step:
     return Step(
-        name="corpus",
+        name=" ".join(
+            ["corpus", *variant_parts({f"grammar.{name}": value for name, value in parameters.items()})]
+        ),
         kind="corpus",
         function=f"{_STAGES}:make_corpus",
         version=1,
@@ -197,21 +265,21 @@ def _corpus_step(study: Study, language: JsonObject) -> Step:
     )
 
 
-def _train_step(study: Study, language: JsonObject, run: RunSpec, corpus: Step) -> Step:
+def _train_step(study: Study, run: RunSpec) -> Step:
     return Step(
         name=f"train {run.name}",
         kind="train",
         function=f"{_STAGES}:train_run",
         version=1,
         spec={
-            "language": language,
+            "language": run.grammar.language,
             "model": run.model.model_dump(),
             "train": run.train.model_dump(),
             "seed": run.seed,
             "documents": run.documents,
             "keys": {name: study.key_of(name) for name in ("data", "initialisation")},
         },
-        inputs={"corpus": corpus},
+        inputs={"corpus": run.grammar.corpus},
         cost=_training_cost(run),
     )
 
@@ -222,7 +290,7 @@ def _training_cost(run: RunSpec) -> float:
     return run.model.training_flops(tokens) / _FLOPS_PER_SECOND + steps * run.model.layers * _SECONDS_PER_STEP
 
 
-def _cell_step(study: Study, language: JsonObject, run: RunSpec, tokens: int, train: Step) -> Step:
+def _cell_step(study: Study, run: RunSpec, tokens: int, train: Step) -> Step:
     prompts = study.evaluate.prompts * len(study.evaluate.tasks)
     return Step(
         name=f"score {run.cell_name(tokens)}",
@@ -230,8 +298,8 @@ def _cell_step(study: Study, language: JsonObject, run: RunSpec, tokens: int, tr
         function=f"{_STAGES}:score_cell",
         version=1,
         spec={
-            "cell": run.cell_name(tokens),
-            "language": language,
+            "cell": run.measured_name(tokens),
+            "language": run.grammar.language,
             "model": run.model.model_dump(),
             "tokens": tokens,
             "seed": run.seed,
@@ -242,4 +310,18 @@ def _cell_step(study: Study, language: JsonObject, run: RunSpec, tokens: int, tr
         },
         inputs={"train": train},
         cost=1.0 + prompts * run.model.layers * _SECONDS_PER_PROMPT,
+    )
+
+
+def _tables_step(study: Study, runs: Sequence[RunSpec], inputs: Mapping[str, Step]) -> Step:
+    """Return the step that joins all cells. Its specification says what each run's settings are, if any vary."""
+    spec: JsonObject = {"settings": {run.name: dict(run.settings) for run in runs}} if study.varied else {}
+    return Step(
+        name="tables",
+        kind="tables",
+        function="emergelab.recipes.joining:make_tables",
+        version=2,
+        spec=spec,
+        inputs=inputs,
+        cost=3.0 + 0.5 * len(inputs),
     )

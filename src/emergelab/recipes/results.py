@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 _ROWS_AT_ONCE = 1_000
 _SIZES = ("layers", "width", "train_tokens", "seed")
 _GROUP = ("task", "form", "split", "decoding", "argument", "shots")
-_HEADLINES = (*_SIZES, *_GROUP, "n", "accuracy", "accuracy_lo", "accuracy_hi", "chance", "nats")
+_HEADLINES = (*_GROUP, "n", "accuracy", "accuracy_lo", "accuracy_hi", "chance", "nats")
 # What one looks for first: fresh arguments, teacher-forced, the longest training, the largest model, all examples.
 _HEADLINES_FIRST = (
     "order by argument = 'fresh' desc, decoding = 'teacher_forced' desc, train_tokens desc, params desc, "
-    "shots desc, task, form, split, seed"
+    "shots desc, task, form, split, unique_documents, variant, seed"
 )
 
 
@@ -51,10 +51,18 @@ def read_table(folder: RunFolder, name: str, *, headlines: bool = False) -> Rows
     if name not in TABLES:
         raise UserError(f"A run has no table {name!r}. Choose one of its tables. {suggestion(name, TABLES)}")
     if headlines and name in {"scores", "curves"}:
-        columns, order = ", ".join(_HEADLINES), _HEADLINES_FIRST
+        columns, order = ", ".join((*_scale_columns(folder, name), *_HEADLINES)), _HEADLINES_FIRST
     else:
         columns, order = "*", ""
     return query(folder, f'select {columns} from "{name}" {order}')  # noqa: S608 - the names are listed here
+
+
+def _scale_columns(folder: RunFolder, name: str) -> list[str]:
+    """Return the columns that tell models apart: those of every study, and what this one varies besides."""
+    counted = query(folder, f'select count(unique_documents), count(variant) from "{name}"')  # noqa: S608
+    documents, variants = next(counted.rows)
+    further = [*(["unique_documents"] if documents else []), *(["variant"] if variants else [])]
+    return [*further, *_SIZES]
 
 
 def query(folder: RunFolder, sql: str) -> Rows:

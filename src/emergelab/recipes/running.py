@@ -6,16 +6,18 @@ import json
 import os
 import platform
 import shlex
+import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emergelab.errors import ArtifactError, StudyError
+from emergelab.errors import ArtifactError, StudyError, UserError
 from emergelab.pipeline import events
 from emergelab.pipeline.events import Event, Reporter
-from emergelab.pipeline.graph import State
+from emergelab.pipeline.graph import WORK, State, chain_costs
 from emergelab.pipeline.manifest import installed_versions
 from emergelab.pipeline.runner import run
 from emergelab.pipeline.step import Step
@@ -28,7 +30,10 @@ from emergelab.recipes.study import find_study, read_study
 from emergelab.spec import Json
 
 if TYPE_CHECKING:
-    from emergelab.report.content import ReportInput
+    from emergelab.report.content import Overlap, ReportInput, Sample
+
+_SAMPLES = 6
+_END = "<end>"  # so reads the token that ends a document, in every grammar
 
 
 @dataclass(frozen=True)
@@ -61,10 +66,12 @@ def prepare_request(study: str, settings: Sequence[str] = (), out: Path | None =
 
 @dataclass
 class Stopwatch:
-    """Passes events on and adds up the seconds of finished steps by kind."""
+    """Passes events on and adds up the seconds of finished steps by kind, of earlier commands too."""
 
     reporter: Reporter
     seconds: dict[str, float] = field(default_factory=dict[str, float])
+    earlier: float = 0.0  # seconds that earlier commands took by the clock on the wall
+    begun: float = field(default_factory=time.monotonic)
 
     def report(self, event: Event) -> None:
         """Show `event`, and count it if it is a finished step."""
@@ -73,19 +80,24 @@ class Stopwatch:
             self.seconds[kind] = self.seconds.get(kind, 0.0) + event.seconds
         self.reporter.report(event)
 
+    def record(self) -> dict[str, Json]:
+        """Return what was measured: the steps' seconds, and how long it all took."""
+        return {"times": dict(self.seconds), "elapsed": self.earlier + time.monotonic() - self.begun}
+
 
 def run_study(request: Request, *, workers: int, reporter: Reporter) -> Path:
     """Make everything that the study needs and return the page of its report.
 
     The record is written before the first step and after the last, so that an unfinished run says what it is.
     Where all is there already, the page of the same record included, nothing is made. Raises what
-    `pipeline.runner.run` raises.
+    `pipeline.runner.run` raises, and UserError for a number of workers below 1.
     """
+    require_workers(workers)
     folder, grid = request.folder, request.grid
     before = _earlier_record(request) or {}
     record = _record(request)
     reported = _is_reported(folder, before, record)
-    stopwatch = Stopwatch(reporter, dict(before.get("times", {})))
+    stopwatch = Stopwatch(reporter, dict(before.get("times", {})), before.get("elapsed", 0.0))
     if not reported:
         _begin(folder, record)
     try:
@@ -97,11 +109,11 @@ def run_study(request: Request, *, workers: int, reporter: Reporter) -> Path:
             keeping=keeping(request.keep),
         )
     except BaseException:
-        folder.write_record({**record, "times": stopwatch.seconds})
+        folder.write_record({**record, **stopwatch.record()})
         raise
     if reported and not outcome.made:
         return folder.page
-    done: dict[str, Json] = {**record, "times": stopwatch.seconds, "finished": _now()}
+    done: dict[str, Json] = {**record, **stopwatch.record(), "finished": _now()}
     folder.write_record(done)
     page = make_report(folder)
     folder.write_record({**done, "reported": True})
@@ -126,9 +138,39 @@ def _now() -> str:
 
 
 def plan_study(request: Request) -> list[tuple[Step, State]]:
-    """Return all steps of the study with their states; change nothing."""
+    """Return all steps of the study with their states; change nothing.
+
+    Raises StudyError where the folder holds something else, or could not be written.
+    """
     _earlier_record(request)
+    _require_writable(request.folder.path)
     return plan([request.grid.tables], request.folder.store, files_read)
+
+
+def expected_seconds(steps: Sequence[tuple[Step, State]], workers: int) -> float:
+    """Return roughly how long the steps to do will take: shared out, but no shorter than the longest chain."""
+    costs = {step: step.cost if state in WORK else 0.0 for step, state in steps}
+    longest = max(chain_costs([step for step, _ in steps], costs).values(), default=0.0)
+    return max(sum(costs.values()) / workers, longest)
+
+
+def require_workers(workers: int) -> None:
+    """Raise UserError for a number of workers that can do nothing."""
+    if workers < 1:
+        raise UserError(
+            f"Got --workers {workers}. A run needs at least 1 worker. Use 1 or more, or leave the option out: then "
+            "there is one for each core."
+        )
+
+
+def _require_writable(path: Path) -> None:
+    """Raise StudyError where no file could be made at `path` or where it would come to lie; leave no trace."""
+    nearest = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise StudyError(_unusable(path, str(error.strerror))) from error
 
 
 def make_report(folder: RunFolder) -> Path:
@@ -147,14 +189,13 @@ def read_content(folder: RunFolder) -> ReportInput:
     from emergelab.report.content import ReportInput  # noqa: PLC0415
 
     record, tables = folder.read_record(), folder.open_tables()
-    corpus = json.loads((folder.open_artifact(record["corpus"]) / "corpus.json").read_text(encoding="utf-8"))
-    frames = {
-        name: pl.read_parquet(tables / f"{name}.parquet") for name in ("items", "scores", "curves", "losses")
-    }
+    corpora = _corpora(folder, record)
+    names = ("items", "scores", "curves", "losses", "cells")
+    frames = {name: pl.read_parquet(tables / f"{name}.parquet") for name in names}
     return ReportInput(
         title=record["name"],
         **frames,
-        samples=[[(text, role) for text, role in sample] for sample in corpus["samples"]],
+        samples=_samples(corpora),
         run={
             "study_text": record["study_text"],
             "study": record["study"],
@@ -163,11 +204,47 @@ def read_content(folder: RunFolder) -> ReportInput:
             "versions": record["versions"],
             "machine": record["machine"],
             "times": record.get("times", {}),
+            "elapsed": record.get("elapsed", 0.0),
             "finished": record.get("finished", ""),
-            "overlap": corpus["overlap"],
+            "overlap": _overlap([corpus["overlap"] for corpus in corpora.values()]),
             "notes": _notes(record["settings"]),
         },
     )
+
+
+def _corpora(folder: RunFolder, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the records of the corpora by what is set in the grammar."""
+    keys = record.get("corpora") or {"": record["corpus"]}
+    return {
+        variant: json.loads((folder.open_artifact(key) / "corpus.json").read_text(encoding="utf-8"))
+        for variant, key in keys.items()
+    }
+
+
+def _overlap(proofs: Sequence[Overlap]) -> Overlap:
+    """Return the proofs of all corpora together."""
+    return {
+        "held_out_tables": sum(proof.get("held_out_tables", 0) for proof in proofs),
+        "training_tables": sum(proof.get("training_tables", 0) for proof in proofs),
+        "overlap": sum(proof.get("overlap", 0) for proof in proofs),
+        "corpora": len(proofs),
+    }
+
+
+def _samples(corpora: Mapping[str, Any]) -> list[Sample]:
+    """Return sample documents: all of one corpus, or a few of each of several."""
+    from emergelab.report.content import Sample  # noqa: PLC0415 - slow to import
+
+    each = max(1, _SAMPLES // len(corpora))
+    return [
+        Sample(
+            tokens=[(text, role) for text, role in sample],
+            cut=not sample or sample[-1][0] != _END,
+            variant=variant or None,
+        )
+        for variant, corpus in corpora.items()
+        for sample in corpus["samples"][:each]
+    ]
 
 
 def _notes(settings: list[str]) -> list[str]:
@@ -227,6 +304,7 @@ def _record(request: Request) -> dict[str, Json]:
         "grammar_text": grid.grammar_text,
         "tables": grid.tables.key,
         "corpus": grid.corpus.key,
+        "corpora": {variant: step.key for variant, step in grid.corpora.items()},
         "versions": {name: version or "not installed" for name, version in installed_versions().items()},
         "machine": machine(),
     }

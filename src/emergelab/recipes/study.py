@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from emergelab.errors import StudyError
 from emergelab.grammar.shelf import Shelf, SourceFile
 from emergelab.recipes.study_faults import explain
-from emergelab.recipes.study_spec import Study
+from emergelab.recipes.study_spec import Study, flattened
 
 _SHELF = Shelf(noun="study", folder="studies", suffix=".toml", error=StudyError)
 
@@ -61,6 +61,9 @@ def _apply(document: dict[str, Any], setting: str) -> None:
         raise StudyError(
             f"Got --set {setting!r}. A setting is written name=value. Write for example --set train.tokens=[1e6,2e6]"
         )
+    if names[0] == "grammar" and len(names) > 1:
+        _apply_to_grammar(document, ".".join(names[1:]), _value(value.strip()))
+        return
     place = document
     for name in names[:-1]:
         inner = place.setdefault(name, {})
@@ -70,6 +73,13 @@ def _apply(document: dict[str, Any], setting: str) -> None:
             )
         place = inner  # pyright: ignore[reportUnknownVariableType]
     place[names[-1]] = _value(value.strip())
+
+
+def _apply_to_grammar(document: dict[str, Any], name: str, value: object) -> None:
+    """Set a parameter of the grammar, or its name, whichever way the study writes it."""
+    grammar = document.get("grammar", {})
+    table = flattened(grammar) if isinstance(grammar, dict) else {"name": grammar}
+    document["grammar"] = {**table, name: value}
 
 
 def _value(text: str) -> object:

@@ -11,9 +11,9 @@ import polars as pl
 
 from emergelab.analysis import estimate, seeds
 from emergelab.report import captions, facts, words
-from emergelab.report.content import ReportInput
-from emergelab.report.series import TRAINED, Prepared
-from emergelab.report.standing import Standing, marks, standing
+from emergelab.report.content import ReportInput, Sample
+from emergelab.report.series import MOST_COLOURS, TRAINED, Prepared
+from emergelab.report.standing import marks, standing
 
 _ROLES = {
     "start": "starts the document",
@@ -28,8 +28,11 @@ _METHODS = {
     estimate.SKEWED_T: "Hall's transformed t, over prompts: it allows for the skewness that nats have",
     seeds.POOLED_SHARE: "Wilson score at the number of trials of the variance over seeds and prompts, Student's t",
     seeds.POOLED_MEAN: "Student's t, with the variance over seeds and prompts",
+    estimate.CLUSTER_T: "Student's t over documents, whose tokens are not independent",
+    seeds.POOLED_LOSS: "Student's t over seeds, with the variance over the documents that all seeds read added",
 }
 _MOST_TOKENS = 160
+_MOST_MODELS = 60  # rows of the summary
 
 
 def account(content: ReportInput, prepared: Prepared) -> dict[str, Any]:
@@ -50,21 +53,63 @@ def account(content: ReportInput, prepared: Prepared) -> dict[str, Any]:
 
 
 def summary(prepared: Prepared) -> dict[str, Any]:
-    """Return the final cells as a table: a row for each kind of task, a column for each series."""
+    """Return the final cells as a table of models and kinds of task, the largest models first.
+
+    A few sizes are columns. More models, and those with settings in their names, are rows, of which the page
+    shows the first.
+    """
     rows = facts.final_rows(prepared)
-    series = [name for name in prepared.series if name in set(rows["series"])]
+    series = _largest_first(rows)
     found = standing(prepared)
+    kinds = [(str(key[0]), part) for key, part in rows.group_by("panel", maintain_order=True)]
+    cells = [[_cell(part, name, found.get((name, panel))) for name in series] for panel, part in kinds]
+    heads = [_head(panel, _chance(part)) for panel, part in kinds]
+    losses = _losses(rows, series)
+    if losses:
+        heads.append({"title": "Loss on new documents", "detail": "nats per token", "chance": words.MISSING})
+        cells.append(losses)
+    models = [{"title": name, "detail": ""} for name in series]
+    turned = len(series) > MOST_COLOURS or bool(prepared.settings)
     return {
         "at": facts.shots_words(rows),
         "marks": marks(prepared),
         "ranges": rows["lines"].max() not in {None, 1},
-        "series": series,
-        "rows": [
-            _summary_row(str(key[0]), part, series, found)
-            for key, part in rows.group_by("panel", maintain_order=True)
-        ],
-        "losses": _losses(rows, series),
+        "turned": turned,
+        "models": models,
+        "kinds": heads,
+        "rows": [list(of_model) for of_model in zip(*cells, strict=True)][:_MOST_MODELS] if turned else cells,
+        "left_out": max(0, len(series) - _MOST_MODELS) if turned else 0,
     }
+
+
+def _largest_first(rows: pl.DataFrame) -> list[str]:
+    """Return the series by falling size and corpus, variants in their order; what was not trained comes last."""
+    ordered = (
+        rows.with_columns(known=TRAINED)
+        .sort(
+            *("known", "params", "layers", "width", "corpus", "variant_rank", "series_rank"),
+            descending=[True, True, True, True, True, False, False],
+            maintain_order=True,
+        )["series"]
+        .unique(maintain_order=True)
+    )
+    return ordered.to_list()
+
+
+def _head(panel: str, chance: str) -> dict[str, str]:
+    task, _, detail = panel.partition("\n")
+    return {"title": task, "detail": detail, "chance": chance}
+
+
+def _chance(part: pl.DataFrame) -> str:
+    chance = part["chance"].mean()
+    return words.MISSING if chance is None else words.share(float(str(chance)))
+
+
+def _cell(part: pl.DataFrame, series: str, above: bool | None) -> dict[str, Any]:  # noqa: FBT001
+    rows = part.filter(pl.col("series") == series)
+    nats = f"{facts.reading(rows, 'nats')} nats" if rows.height else ""
+    return {"value": facts.reading(rows), "under": nats, "above": above}
 
 
 def ran(content: ReportInput, prepared: Prepared) -> list[tuple[str, str]]:
@@ -72,15 +117,19 @@ def ran(content: ReportInput, prepared: Prepared) -> list[tuple[str, str]]:
     trained = prepared.answers.filter(TRAINED)
     entries = [
         ("Grammar", content.run.get("grammar_name", "")),
-        ("Models", words.listing(prepared.sizes)),
+        ("Models", _models(prepared)),
         ("Parameters", words.listing(_counts(trained["params"]))),
+        ("Varied besides", facts.settings_words(prepared)),
+        ("Unique documents", _unique_documents(prepared)),
         ("Read after training tokens", words.listing(_counts(trained["train_tokens"]))),
         ("Seeds", _seeds(content.scores)),
         ("Examples in a prompt", _shots(prepared)),
         ("Cells of the grid", str(content.scores.filter(TRAINED)["cell"].n_unique())),
         ("Answers scored", words.count(content.items.filter(pl.col("step") == 0).height)),
         ("Held out", _overlap(content)),
-        ("Computing time", _times(content)),
+        ("Trained on", _devices(content)),
+        ("Time by the clock", _elapsed(content)),
+        ("Computing time of all processes", _times(content)),
         ("Machine", ", ".join(f"{name} {value}" for name, value in content.run.get("machine", {}).items())),
         ("Finished", _moment(content.run.get("finished", ""))),
     ]
@@ -93,6 +142,7 @@ def method(prepared: Prepared) -> dict[str, Any]:
     return {
         "accuracy": _methods(prepared, "accuracy_method"),
         "nats": _methods(prepared, "nats_method"),
+        "loss": _methods(prepared, "loss_method"),
         "least": counts.min(),
         "most": counts.max(),
         "over_seeds": prepared.answers["seed"].null_count() > 0,
@@ -109,6 +159,10 @@ def _lead(content: ReportInput, prepared: Prepared) -> str:
         words.plural(trained["seed"].n_unique(), "seed"),
     ]
     grammar = content.run.get("grammar_name", "")
+    design[1:1] = [
+        f"{len(values)} settings of {name} ({', '.join(map(words.setting, values))})"
+        for name, values in prepared.settings.items()
+    ]
     return (
         f"When does in-context learning emerge? {words.listing(design)}, trained and scored in this run"
         + (f" on documents of the grammar “{grammar}”." if grammar else ".")
@@ -130,31 +184,13 @@ def _fine(prepared: Prepared) -> str:
     return f"{base} {said}: another seed may emerge earlier, later or not at all."
 
 
-def _summary_row(panel: str, part: pl.DataFrame, series: list[str], found: Standing) -> dict[str, Any]:
-    task, _, detail = panel.partition("\n")
-    chance = part["chance"].mean()
-    by_series = [part.filter(pl.col("series") == name) for name in series]
-    return {
-        "task": task,
-        "detail": detail,
-        "chance": words.MISSING if chance is None else words.share(float(str(chance))),
-        "cells": [
-            {
-                "accuracy": facts.reading(rows),
-                "nats": f"{facts.reading(rows, 'nats')} nats" if rows.height else "",
-                "above": found.get((name, panel)),
-            }
-            for name, rows in zip(series, by_series, strict=True)
-        ],
-    }
-
-
-def _losses(rows: pl.DataFrame, series: list[str]) -> list[str]:
+def _losses(rows: pl.DataFrame, series: list[str]) -> list[dict[str, Any]]:
     """Return each series' loss on documents that no run trained on; nothing where none was measured."""
     if rows["loss"].null_count() == rows.height:
         return []
-    means = [rows.filter(pl.col("series") == name)["loss"].drop_nulls().unique().mean() for name in series]
-    return [words.nats(None if mean is None else float(str(mean))) for mean in means]
+    one = rows.unique(["series", "line"], maintain_order=True)
+    said = [facts.reading(one.filter(pl.col("series") == name), "loss") for name in series]
+    return [{"value": value, "under": "", "above": None} for value in said]
 
 
 def _counts(column: pl.Series) -> list[str]:
@@ -179,7 +215,9 @@ def _overlap(content: ReportInput) -> str:
         proof.get("held_out_tables", "all"),
         proof.get("training_tables", "those"),
     )
-    return f"{held} function tables; {found or 'none'} of them among the {trained} of training"
+    corpora = proof.get("corpora", 1)
+    together = f" of {corpora} corpora together" if corpora > 1 else ""
+    return f"{held} function tables{together}; {found or 'none'} of them among the {trained} of training"
 
 
 def _moment(text: str) -> str:
@@ -199,6 +237,39 @@ def _times(content: ReportInput) -> str:
     return f"{words.duration(sum(times.values()))} ({parts})"
 
 
+def _elapsed(content: ReportInput) -> str:
+    seconds = content.run.get("elapsed", 0.0)
+    return words.duration(seconds) if seconds else ""
+
+
+def _devices(content: ReportInput) -> str:
+    """Return the devices and the numbers' precision in training: 'cpu in float32'."""
+    if not {"device", "precision"} <= set(content.cells.columns):
+        return ""
+    pairs = content.cells.select("device", "precision").unique().drop_nulls().sort("device", "precision")
+    return words.listing([f"{device} in {precision}" for device, precision in pairs.iter_rows()])
+
+
+def _models(prepared: Prepared) -> str:
+    """List the models, or of many say how many; settings stand in an entry of their own."""
+    bases = prepared.answers.filter(TRAINED).sort("series_rank")["base"].unique(maintain_order=True).to_list()
+    listed = (
+        words.listing(bases) if len(bases) <= facts.MOST_SIZES else f"{len(bases)} sizes, see the summary"
+    )
+    number = len(prepared.sizes)
+    return f"{listed}, in {number} variants together" if prepared.settings else listed
+
+
+def _unique_documents(prepared: Prepared) -> str:
+    """List the sizes of finite corpora, with how often each was read at the most."""
+    return words.listing(
+        [
+            f"{words.count(documents)} (read {words.figure(times)} times at the most)"
+            for documents, times in prepared.epochs.items()
+        ]
+    )
+
+
 def _methods(prepared: Prepared, column: str) -> str:
     """Name the ways in which the intervals on the page were got; a name not known here stays as it is."""
     used = [str(method) for method in prepared.answers[column].drop_nulls().unique().sort()]
@@ -206,20 +277,21 @@ def _methods(prepared: Prepared, column: str) -> str:
     return "; ".join(said) or "none"
 
 
-def _document(document: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
-    shown = [{"text": text, "role": role, "mark": _mark(role)} for text, role in document[:_MOST_TOKENS]]
+def _document(sample: Sample) -> dict[str, Any]:
+    document = sample.tokens
+    tokens = [{"text": text, "role": role, "mark": _mark(role)} for text, role in document[:_MOST_TOKENS]]
     rest = len(document) - _MOST_TOKENS
-    return (
-        [*shown, {"text": f"… {rest} more", "role": "left out", "mark": "separator"}] if rest > 0 else shown
-    )
+    if rest > 0:
+        tokens.append({"text": f"… {rest} more", "role": "left out", "mark": "separator"})
+    return {"tokens": tokens, "cut": sample.cut, "variant": sample.variant}
 
 
 def _mark(role: str) -> str:
     return role if role in _ROLES else "other"
 
 
-def _roles(documents: Sequence[Sequence[tuple[str, str]]]) -> list[dict[str, str]]:
-    used = {_mark(role) for document in documents for _, role in document}
+def _roles(samples: Sequence[Sample]) -> list[dict[str, str]]:
+    used = {_mark(role) for sample in samples for _, role in sample.tokens}
     return [{"name": name, "mark": name, "meaning": text} for name, text in _ROLES.items() if name in used]
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import polars as pl
 
 from emergelab.report import facts, words
-from emergelab.report.information import GAINED, Information
+from emergelab.report.information import ACCURACY, GAINED, Information
 from emergelab.report.labels import panel_words
+from emergelab.report.over import DOCUMENTS
 from emergelab.report.series import Prepared
 
 _LISTED = 3
@@ -59,17 +60,38 @@ def emergence_over_size(information: Information, prepared: Prepared) -> str:
     differing = [
         *(["the training tokens"] if len(tokens) > 1 else []),
         *(["the corpus"] if prepared.corpora > 1 else []),
+        *prepared.settings,
     ]
     differs = (
         f"so that {words.listing(differing)} may differ as well as the size"
         if differing
         else "so that only size differs"
     )
-    lines = "A line joins the sizes on one corpus. " if prepared.corpora > 1 else ""
+    lines = "" if prepared.only_size else "A line joins sizes that differ in nothing else. "
     sizes = words.plural(information.frame["params"].n_unique(), "size")
     return (
         f"Each size after its last training token ({words.listing(tokens)}), {differs}. {lines}"
         f"{facts.by_size(prepared)} {sizes} show where a change lies, not its shape."
+    )
+
+
+def over_setting(information: Information, prepared: Prepared) -> str:
+    """Say what a line joins, what else may differ, and how the leading model's line goes."""
+    frame = information.frame
+    setting = str(frame["setting"][0])
+    tokens = [words.count(count) for count in frame["train_tokens"].unique().drop_nulls().sort()]
+    epochs = f"{_epochs(prepared)} " if setting == DOCUMENTS else ""
+    return (
+        f"Each model after its last training token ({words.listing(tokens)}), {facts.shots_words(frame)}. A line "
+        f"joins models that differ in {setting} alone; between its points nothing was measured. {epochs}"
+        f"{_along(frame)}{_interval_words(information)}"
+    )
+
+
+def not_drawn(variants: int) -> str:
+    """Say how much of a figure is left out."""
+    return (
+        f" {words.plural(variants, 'more setting')} not drawn: the CSV file has them all." if variants else ""
     )
 
 
@@ -114,9 +136,17 @@ def training_loss(information: Information, prepared: Prepared) -> str:
     return (
         "Each point is a mean over the tokens of a stretch of training steps, on the batches trained on. "
         "Arguments drawn at random cannot be foretold, so the loss cannot reach zero. The learning rate decays "
-        f"to zero at the end{facts.over_share(prepared)}, and the loss falls with it. Last values, in nats per "
-        f"token{', lowest to highest of the seeds' if ends['runs'].max() != 1 else ''}: {words.listing(listed)}."
+        f"to zero at the end{facts.over_share(prepared)}, and the loss falls with it. {_last_losses(listed, ends)}"
     )
+
+
+def _last_losses(listed: list[str], ends: pl.DataFrame) -> str:
+    """List the last losses, or of many the lowest and the highest."""
+    if len(listed) > facts.MOST_SIZES:
+        low, high = words.nats(float(str(ends["low"].min()))), words.nats(float(str(ends["high"].max())))
+        return f"The last values lie between {low} and {high} nats per token."
+    seeds = ", lowest to highest of the seeds" if ends["runs"].max() != 1 else ""
+    return f"Last values, in nats per token{seeds}: {words.listing(listed)}."
 
 
 def free_generation(information: Information, prepared: Prepared) -> str:
@@ -154,6 +184,35 @@ def fresh_and_repeated(information: Information, prepared: Prepared) -> str:
     return (
         f"A query whose argument stands among the examples can be answered by copying. {said}"
         "Every other accuracy and every nat per answer on this page counts fresh arguments alone."
+    )
+
+
+def _epochs(prepared: Prepared) -> str:
+    """Say how often the smallest and the largest corpus were read."""
+    if not prepared.epochs:
+        return ""
+    ends = [
+        (documents, prepared.epochs[documents]) for documents in (min(prepared.epochs), max(prepared.epochs))
+    ]
+    said = [
+        f"{words.count(documents)} documents were read {words.figure(times)} times"
+        for documents, times in ends
+    ]
+    return f"At the end, {words.listing(said)}."
+
+
+def _along(frame: pl.DataFrame) -> str:
+    """Say between which values accuracy, averaged over kinds of task and lines, is highest and lowest."""
+    means = (
+        frame.filter(pl.col("measure") == ACCURACY)
+        .group_by("setting_value")
+        .agg(pl.col("value").mean())
+        .sort("value", "setting_value")
+    )
+    (low_at, low), (high_at, high) = means.row(0), means.row(-1)
+    return (
+        f"Averaged over all lines and kinds of task, accuracy is highest at {words.setting(high_at)} "
+        f"({words.share(high)}) and lowest at {words.setting(low_at)} ({words.share(low)}). "
     )
 
 

@@ -5,8 +5,10 @@ A chart names its rows and holds none: Altair copies what it holds many times ov
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import altair as alt
@@ -23,9 +25,11 @@ PANEL_WIDTH = 172
 PANEL_HEIGHT = 150
 _CELL_WIDTH = 36
 _DIGITS = 5
+_TEN, _THOUSAND = 10, 1000
 _SYMBOL, _LETTER = 34, 7  # widths, in pixels
 _LINE = 24  # characters of a title of a panel
 _ROWS = "rows"
+_POINTS = frozenset({"params", "setting_value"})  # along which what lies between two points was not measured
 _SHAPES = (
     "circle",
     "square",
@@ -52,6 +56,8 @@ _TOOLTIPS = {
     "tokens": ("training tokens", ".3~s"),
     "train_tokens": ("training tokens", ".3~s"),
     "params": ("parameters", ".3~s"),
+    "setting": ("setting", None),
+    "setting_value": ("its value", ".4~g"),
     "measure": ("measure", None),
     "value": ("value", ".3~g"),
     "lo": ("95 % from", ".3~g"),
@@ -168,6 +174,12 @@ def draw_emergence_over_size(information: Information, prepared: Prepared) -> Dr
     return _by_measure(information.frame, x, "params", prepared)
 
 
+def draw_over_setting(information: Information, prepared: Prepared) -> Drawing:
+    """Draw points with intervals over the values of a setting, joined where nothing else differs."""
+    frame = information.frame
+    return _by_measure(frame, _setting_axis(frame), "setting_value", prepared)
+
+
 def draw_printed_gain(information: Information, prepared: Prepared) -> Drawing:
     """Draw the gain from printing over training tokens, with a line at no gain."""
     frame = information.frame
@@ -209,9 +221,12 @@ def draw_training_loss(information: Information, prepared: Prepared) -> Drawing:
     y = alt.Y("loss:Q", title="loss (nats per token)", scale=alt.Scale(zero=False), axis=_y_axis(".2~f"))
     line = alt.Chart(alt.NamedData(_ROWS)).mark_line(strokeWidth=1.5, strokeJoin="round", clip=True)
     colour = series_scales(frame, prepared).colour
-    chart = line.encode(
-        x=x, y=y, color=colour, detail="line:N", tooltip=_tooltip(frame, "line", "tokens", "loss")
-    )
+    tooltip = _tooltip(frame, "line", "tokens", "loss")
+    if "panel" in frame.columns:
+        panels = alt.Chart().mark_line(strokeWidth=1.5, strokeJoin="round", clip=True)
+        drawn = panels.encode(x=x, y=y, color=colour, detail="line:N", tooltip=tooltip)
+        return Drawing(chart=_facet([drawn], frame, _ROWS), rows={_ROWS: frame})
+    chart = line.encode(x=x, y=y, color=colour, detail="line:N", tooltip=tooltip)
     return Drawing(chart=chart.properties(width=PANEL_WIDTH * 4, height=230), rows={_ROWS: frame})
 
 
@@ -262,7 +277,10 @@ def series_scales(frame: pl.DataFrame, prepared: Prepared, *, with_guess: bool =
     shown = frame.sort("series_rank", maintain_order=True)["series"].unique(maintain_order=True).to_list()
     sizes = [name for name in prepared.sizes if name in shown]
     others = [name for name in shown if name not in sizes]
-    colours = [theme.variable(f"size-{prepared.sizes.index(name)}") for name in sizes]
+    colours = [
+        theme.variable(f"size-{theme.spread(place, len(prepared.sizes), prepared.colours)}")
+        for place in map(prepared.sizes.index, sizes)
+    ]
     colours += [theme.variable(f"other-{place % theme.OTHERS}") for place in range(len(others))]
     shapes = [_SHAPES[place % len(_SHAPES)] for place in range(len(shown))]
     extra = ([GUESS], [theme.variable("guess")], ["stroke"]) if with_guess else ([], [], [])
@@ -299,15 +317,15 @@ def _estimates(rows: pl.DataFrame, axes: Axes, scales: Scales) -> list[Chart]:
 
 
 def _links(rows: pl.DataFrame, axes: Axes) -> list[Chart]:
-    """Join the sizes of one seed on one corpus, where each of these is one series."""
-    if rows.select("params", "corpus").n_unique() < rows["series"].n_unique():
+    """Join the sizes of one seed on one corpus, all else alike, where each of these is one series."""
+    if rows.select("params", "corpus", "variant").n_unique() < rows.select("series", "variant").n_unique():
         return []
     link = alt.Chart().mark_line(strokeWidth=1, color=theme.variable("guess"), opacity=0.6)
-    return [link.encode(x=axes.x, y=axes.y, detail=["seed:N", "corpus:N"])]
+    return [link.encode(x=axes.x, y=axes.y, detail=["seed:N", "corpus:N", "variant:N"])]
 
 
 def _intervals(base: Chart, axes: Axes, scales: Scales) -> list[Chart]:
-    if axes.along == "params":
+    if axes.along in _POINTS:
         return [base.mark_rule(strokeWidth=1.8).encode(color=scales.colour, **axes.ends)]
     return [base.mark_area(opacity=0.16, clip=True).encode(color=scales.colour, **axes.ends)]
 
@@ -362,6 +380,28 @@ def _tokens_axis(frame: pl.DataFrame) -> Chart:
     return alt.X("train_tokens:Q", title="training tokens", scale=scale, axis=axis)
 
 
+def _setting_axis(frame: pl.DataFrame) -> Chart:
+    values = frame["setting_value"].unique().sort().to_list()
+    kind = "log" if _geometric(values) else "linear"
+    scale = alt.Scale(type=kind, nice=False, zero=False, padding=14)
+    large = max(map(abs, values)) >= _THOUSAND
+    axis = alt.Axis(values=values, labelExpr=_COUNT if large else "format(datum.value, '.4~g')")
+    return alt.X("setting_value:Q", title=str(frame["setting"][0]), scale=scale, axis=axis)
+
+
+def _geometric(values: list[float]) -> bool:
+    """Tell whether values are spaced by factors rather than by differences."""
+    if min(values) <= 0:
+        return False
+    if len(values) <= 2:  # noqa: PLR2004 - two values have one space
+        return values[-1] >= _TEN * values[0]
+    spaces = [
+        [b - a for a, b in pairwise(spaced)] for spaced in (values, [math.log(value) for value in values])
+    ]
+    plain, factors = (max(space) / min(space) for space in spaces)
+    return factors < plain
+
+
 def _y_axis(form: str) -> Chart:
     return alt.Axis(format=form, tickCount=5, minExtent=26)
 
@@ -378,10 +418,13 @@ def _titled(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _broken(label: str) -> str:
+    """Break long lines of a label: between the settings of a variant, else where they are full."""
     lines = [
-        line[place : place + _LINE] for line in label.split("\n") for place in range(0, len(line), _LINE)
+        part
+        for line in label.split("\n")
+        for part in (line.replace(", ", ",\n").split("\n") if "=" in line and len(line) > _LINE else [line])
     ]
-    return "\n".join(lines)
+    return "\n".join(line[place : place + _LINE] for line in lines for place in range(0, len(line), _LINE))
 
 
 def _by_rank(column: str, order: Literal["ascending", "descending"] = "ascending") -> Chart:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypedDict
 
 import polars as pl
@@ -16,6 +16,8 @@ LOSSES = pl.Schema(
         "run": pl.String,
         "layers": pl.Int32,
         "width": pl.Int32,
+        "unique_documents": pl.Int64,
+        "variant": pl.String,
         "seed": pl.Int32,
         "tokens": pl.Int64,
         "loss": pl.Float64,  # nats per token
@@ -24,11 +26,21 @@ LOSSES = pl.Schema(
 
 
 class Overlap(TypedDict, total=False):
-    """The proof that nothing held out was trained on; the numbers count function tables."""
+    """The proof that nothing held out was trained on; the numbers count function tables, of all corpora together."""
 
     held_out_tables: int
     training_tables: int
     overlap: int
+    corpora: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A document as (token text, role) pairs; `cut` where the context ended it, `variant` what its corpus is set to."""
+
+    tokens: Sequence[tuple[str, str]]
+    cut: bool = False
+    variant: str | None = None
 
 
 class RunRecord(TypedDict, total=False):
@@ -40,7 +52,8 @@ class RunRecord(TypedDict, total=False):
     grammar_text: str
     versions: Mapping[str, str]
     machine: Mapping[str, str]
-    times: Mapping[str, float]  # seconds by stage
+    times: Mapping[str, float]  # seconds by stage, of all processes together
+    elapsed: float  # seconds by the clock on the wall
     finished: str
     overlap: Overlap
     notes: Sequence[str]
@@ -48,10 +61,10 @@ class RunRecord(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class ReportInput:
-    """Everything that a report shows. `samples` holds documents as (token text, role) pairs.
+    """Everything that a report shows.
 
-    `items`, `scores` and `curves` have the schemas of `scores.tables`, `losses` the one above. Raises
-    `ArtifactError` where a table lacks a column.
+    `items`, `scores` and `curves` have the schemas of `scores.tables`, `losses` the one above; `cells` may have
+    any of the columns of the table of cells. Raises `ArtifactError` where a table lacks a column.
     """
 
     title: str
@@ -59,8 +72,9 @@ class ReportInput:
     scores: pl.DataFrame
     curves: pl.DataFrame
     losses: pl.DataFrame
-    samples: Sequence[Sequence[tuple[str, str]]]
+    samples: Sequence[Sample]
     run: RunRecord
+    cells: pl.DataFrame = field(default_factory=pl.DataFrame)
 
     def __post_init__(self) -> None:
         tables = {"items": ITEMS, "scores": SCORES, "curves": CURVES, "losses": LOSSES}

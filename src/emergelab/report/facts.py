@@ -12,6 +12,7 @@ from emergelab.report.series import FRESH, TRAINED, Prepared, at_most_shots
 from emergelab.report.standing import marks, standing
 
 _MOST_LISTED = 4
+MOST_SIZES = 12  # that a sentence lists
 
 
 def reading(rows: pl.DataFrame, measure: str = "accuracy") -> str:
@@ -32,6 +33,7 @@ def verdict(prepared: Prepared, overlap: Overlap) -> list[str]:
         return ["No trained model was scored on a query with a fresh argument."]
     sentences = [
         _headline(prepared),
+        _varied(prepared),
         _learned(prepared),
         _not_learned(prepared),
         _held_out(prepared, overlap),
@@ -57,7 +59,7 @@ def subject(prepared: Prepared) -> str:
     """Return what sentences call the model that they are about."""
     if len(prepared.sizes) == 1:
         return "the model"
-    if prepared.leading == prepared.largest:
+    if prepared.leading == prepared.largest and prepared.only_size:
         return "the largest model"
     return f"the best model here ({prepared.leading})"
 
@@ -75,19 +77,60 @@ def _panels(rows: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
 
 
 def _headline(prepared: Prepared) -> str:
-    rows = final_rows(prepared, prepared.largest)
+    first_named = prepared.largest if prepared.only_size else prepared.leading
+    rows = final_rows(prepared, first_named)
     at, tokens = shots_words(rows), words.count(float(str(rows["train_tokens"].max())))
     counts = above_by_size(prepared)
     if counts is None:
-        return f"{prepared.largest}, after {tokens} training tokens, was scored {at}; a uniform guess is not known."
-    (series, above, kinds), *smaller = reversed(counts)
+        return (
+            f"{first_named}, after {tokens} training tokens, was scored {at}; a uniform guess is not known."
+        )
+    largest_first = counts[::-1]
+    (series, above, kinds), *smaller = sorted(largest_first, key=lambda found: found[0] != first_named)
+    if prepared.settings:
+        return _headline_of_many((above, kinds), smaller, prepared, f"{at}, after {tokens} training tokens")
     others = [f"{name} on {number or 'none'}" for name, number, _ in smaller[:_MOST_LISTED]]
-    left, noun = len(smaller) - len(others), "more size" if prepared.corpora == 1 else "more model"
+    left, noun = len(smaller) - len(others), "more size" if prepared.only_size else "more model"
     others += [f"{words.plural(left, noun)} on {max(c[1] for c in smaller[-left:])} at most"] if left else []
     first = (
         f"{series} ({tokens} training tokens) on {above or 'none'} of {words.plural(kinds, 'kind')} of task"
     )
     return f"Above {marks(prepared)}, {at}: {', '.join([first, *others])}."
+
+
+def _headline_of_many(
+    first: tuple[int, int], others: list[tuple[str, int, int]], prepared: Prepared, at: str
+) -> str:
+    """Say what the leading model is found to answer, and the range of all others."""
+    above, kinds = first
+    counts = [number for _, number, _ in others]
+    low, high = min(counts), max(counts)
+    span = str(low) if low == high else f"{low} to {high}"
+    rest = f"the other {words.plural(len(others), 'model')} on {span}"
+    return (
+        f"Above {marks(prepared)}, {at}: the best of {len(others) + 1} models on {above or 'none'} of "
+        f"{words.plural(kinds, 'kind')} of task, {rest}."
+    )
+
+
+def _varied(prepared: Prepared) -> str:
+    """Say what is varied besides the scale, and that the best of many was chosen after the fact."""
+    if not prepared.settings:
+        return ""
+    models = len(prepared.sizes)
+    return (
+        f"Besides the scale the study varies {settings_words(prepared)}. Of {models} models the best here, by the "
+        f"mean accuracy over all kinds of task, is {prepared.leading}; the best of many looks better than it is."
+    )
+
+
+def settings_words(prepared: Prepared) -> str:
+    """Return 'pair.silent (0.1, 0.5, 0.9) and batch (32, 64)'."""
+    listed = [
+        f"{name} ({', '.join(words.setting(value) for value in values)})"
+        for name, values in prepared.settings.items()
+    ]
+    return words.listing(listed)
 
 
 def _learned(prepared: Prepared) -> str:
@@ -167,7 +210,9 @@ def _overlap(overlap: Overlap) -> str:
         return ""
     if found:
         return f" But {found} held-out function tables do occur in training: this is no clean test."
-    return f" None of the {held} held-out function tables occurs in training." if held else ""
+    corpora = overlap.get("corpora", 1)
+    together = f", of {corpora} corpora together," if corpora > 1 else ""
+    return f" None of the {held} held-out function tables{together} occurs in training." if held else ""
 
 
 def _printed(prepared: Prepared) -> str:
@@ -275,10 +320,12 @@ def above_by_size(prepared: Prepared) -> list[tuple[str, int, int]] | None:
 
 
 def by_size(prepared: Prepared) -> str:
-    """Return how many kinds of task each size answers above both marks, or nothing where that is not known."""
+    """Return how many kinds of task each size answers above both marks, or nothing: not known, or too many."""
     counts = above_by_size(prepared) or []
+    if len(counts) > MOST_SIZES:
+        return ""
     listed = [f"{series} {above} of {kinds}" for series, above, kinds in counts]
-    each = "size" if prepared.corpora == 1 else "model"
+    each = "size" if prepared.only_size else "model"
     return (
         f"Kinds of task above {marks(prepared)} after the last token of each {each}: {words.listing(listed)}."
         if listed

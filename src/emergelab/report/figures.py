@@ -12,7 +12,9 @@ import vl_convert
 from emergelab.report import captions, charts, information, theme
 from emergelab.report.charts import Drawing
 from emergelab.report.content import ReportInput
+from emergelab.report.facets import arranged, left_out
 from emergelab.report.information import Information
+from emergelab.report.over import over_setting, settings_drawn
 from emergelab.report.series import Prepared, prepare
 
 # Altair 6 writes Vega-Lite 6; the page's script and the exported files must read that version.
@@ -71,15 +73,28 @@ _KINDS = (
 )
 
 
+_BEFORE_SETTINGS = 3  # figures; those over what the study varies follow them
+
+
+def _over(setting: str) -> _Kind:
+    def inform(prepared: Prepared) -> Information:
+        return over_setting(prepared, setting)
+
+    return _Kind(inform=inform, draw=charts.draw_over_setting, explain=captions.over_setting)
+
+
 def figures(prepared: Prepared) -> list[Figure]:
     """Return every figure that the study's tables allow, and for the others the reason why not."""
-    return [_figure(kind, prepared) for kind in _KINDS]
+    over = [_over(setting) for setting in settings_drawn(prepared)]
+    return [
+        _figure(kind, prepared) for kind in (*_KINDS[:_BEFORE_SETTINGS], *over, *_KINDS[_BEFORE_SETTINGS:])
+    ]
 
 
 def charts_of(content: ReportInput) -> dict[str, alt.TopLevelMixin]:
     """Return the figures that can be drawn, by name, as Altair charts in the colours of a light page."""
     prepared = prepare(content)
-    colours = theme.palette("light", max(1, len(prepared.sizes)))
+    colours = theme.palette("light", prepared.colours)
     drawn = [figure for figure in figures(prepared) if figure.specification is not None]
     return {figure.name: alt.Chart.from_dict(standalone(figure, colours)) for figure in drawn}
 
@@ -111,8 +126,8 @@ def _figure(kind: _Kind, prepared: Prepared) -> Figure:
     info = kind.inform(prepared)
     if info.absent is not None:
         return Figure(information=info, caption="", specification=None)
-    caption = kind.explain(info, prepared)
-    specification = kind.draw(info, prepared).specification()
+    caption = kind.explain(info, prepared) + captions.not_drawn(left_out(info, prepared))
+    specification = kind.draw(*arranged(info, prepared)).specification()
     return Figure(
         information=info,
         caption=caption,

@@ -11,7 +11,7 @@ from emergelab.analysis import estimate
 from emergelab.analysis.gains import paired_gain, paired_verdicts
 from emergelab.analysis.seeds import crossed, crossed_gains, crossed_shares
 from emergelab.report.labels import PANEL, SPLIT_WORDS
-from emergelab.report.series import FRESH, TRAINED, Prepared, at_most_shots
+from emergelab.report.series import FRESH, NAMES, TRAINED, Prepared, at_most_shots
 from emergelab.scores.tables import ITEMS
 
 ACCURACY = "accuracy"
@@ -19,13 +19,17 @@ NATS = "nats per answer"
 GAINED = "accuracy gained"
 SAVED = "nats saved per answer"
 COMBINED = "newcombe"
-_LABELS = (*PANEL, "panel", "panel_rank", "series", "series_rank", "line", "lines", "seed", "n", "shots")
+ESTIMATE = ("seed", "shots", "n", "measure", "value", "lo", "hi", "guess", "method")
+_SERIES = (*NAMES, "variant")
+_LABELS = (*PANEL, "panel", "panel_rank", *_SERIES, "line", "lines", "seed", "n", "shots")
 
 MEANINGS: Mapping[str, str] = {
     "task": "task, as the grammar names it",
     "form": "direct: the final answer alone; steps: intermediate answers printed before it",
     "split": "seen in training, held_out of it, or outside the grammar",
-    "series": "model size, or the predictor's name where nothing was trained",
+    "series": "model size with what else was varied, or the predictor's name where nothing was trained",
+    "setting": "what is varied along the axis",
+    "setting_value": "its value",
     "params": "trained parameters",
     "train_tokens": "training tokens read so far",
     "seed": "seed of the run; empty: all seeds together",
@@ -58,6 +62,8 @@ class Information:
     frame: pl.DataFrame
     columns: tuple[str, ...] = field(default=())
     absent: str | None = None
+    # The column that names series where each variant has panels of its own; None: a variant never has.
+    facet: str | None = "base"
 
     @property
     def data(self) -> pl.DataFrame:
@@ -87,7 +93,7 @@ def emergence_over_tokens(prepared: Prepared) -> Information:
         title="Emergence over training tokens",
         short="Over tokens",
         frame=frame,
-        columns=(*PANEL, "series", "train_tokens", *_estimate_columns()),
+        columns=(*PANEL, "series", "train_tokens", *ESTIMATE),
         absent="the study reads its models at one token count only" if few else None,
     )
 
@@ -102,7 +108,7 @@ def emergence_over_size(prepared: Prepared) -> Information:
         title="Emergence over model size",
         short="Over size",
         frame=frame,
-        columns=(*PANEL, "series", "params", "train_tokens", *_estimate_columns()),
+        columns=(*PANEL, "series", "params", "train_tokens", *ESTIMATE),
         absent="the study trains one model size only" if few else None,
     )
 
@@ -130,7 +136,7 @@ def printed_gain(prepared: Prepared) -> Information:
 def grid(prepared: Prepared) -> Information:
     """Accuracy for every size and token count at the largest number of examples; cells not run are null."""
     rows = at_most_shots(prepared.fresh.filter(TRAINED)).filter(pl.col("accuracy").is_not_null())
-    keys = (*PANEL, "panel", "panel_rank", "series", "series_rank", "train_tokens")
+    keys = (*PANEL, "panel", "panel_rank", *_SERIES, "train_tokens")
     means = rows.group_by(keys, maintain_order=True).agg(
         value=pl.col("accuracy").mean(), seeds=pl.len(), shots=pl.col("shots").max()
     )
@@ -142,6 +148,7 @@ def grid(prepared: Prepared) -> Information:
         short="Grid",
         frame=frame,
         columns=(*PANEL, "series", "train_tokens", "shots", "value"),
+        facet=None,
         absent="the study has one cell only" if few else None,
     )
 
@@ -184,6 +191,7 @@ def free_generation(prepared: Prepared) -> Information:
         short="Free generation",
         frame=both.sort("panel_rank", "part_rank", "decoding", maintain_order=True),
         columns=(*PANEL, "series", "decoding", "part", "seed", "shots", "n", "value", "lo", "hi", "method"),
+        facet=None,
         absent="nothing was scored in free generation" if both.is_empty() else None,
     )
 
@@ -200,6 +208,7 @@ def fresh_and_repeated(prepared: Prepared) -> Information:
         short="Fresh or repeated",
         frame=both,
         columns=(*PANEL, "series", "argument", "seed", "shots", "n", "value", "lo", "hi", "guess", "method"),
+        facet=None,
         absent="no query repeated an argument" if both.is_empty() else None,
     )
 
@@ -208,7 +217,7 @@ def by_measure(rows: pl.DataFrame) -> pl.DataFrame:
     """Turn accuracy and nats into rows of their own. A uniform guess costs minus ln(chance) nats."""
     guesses = {ACCURACY: pl.col("chance"), NATS: -pl.col("chance").log()}
     names = {ACCURACY: "accuracy", NATS: "nats"}
-    extra = ("params", "train_tokens", "corpus", "argument", "decoding")
+    extra = ("params", "train_tokens", "corpus", "unique_documents", "argument", "decoding")
     parts = [
         rows.select(
             *_LABELS,
@@ -225,24 +234,22 @@ def by_measure(rows: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(parts).filter(pl.col("value").is_not_null())
 
 
-def _estimate_columns() -> tuple[str, ...]:
-    return ("seed", "shots", "n", "measure", "value", "lo", "hi", "guess", "method")
-
-
 def _accuracy_gained(prepared: Prepared) -> pl.DataFrame:
     rows = at_most_shots(prepared.fresh.filter(TRAINED))
-    keys = ["task", "split", "series", "series_rank", "train_tokens", "shots"]
+    keys = ["task", "split", *_SERIES, "train_tokens", "shots"]
     silent = rows.filter(pl.col("form") == "direct").with_columns(panel=_split_panel())
     drawn = silent.select(*keys, "panel", "panel_rank", "seed", "line", "lines")
     items, labels = _scored_both_ways(prepared, rows)
-    seeds = drawn.join(_paired(items, labels), on=[*keys, "seed"], maintain_order="left")
+    seeds = drawn.join(_paired(items, labels), on=[*keys, "seed"], nulls_equal=True, maintain_order="left")
     pooled = drawn.filter(pl.col("seed").is_null())
     # Pairs are made anew for what is drawn over seeds, and only then.
     ours = labels.join(
         pooled.select("series", "train_tokens").unique(), on=["series", "train_tokens"], how="semi"
     )
     answered = items.join(ours, on="cell", how="semi")
-    together = pooled.join(_paired_over_seeds(answered, ours, keys), on=keys, maintain_order="left")
+    together = pooled.join(
+        _paired_over_seeds(answered, ours, keys), on=keys, nulls_equal=True, maintain_order="left"
+    )
     return pl.concat([seeds, together], how="diagonal_relaxed").with_columns(measure=pl.lit(GAINED))
 
 
@@ -252,7 +259,7 @@ def _scored_both_ways(prepared: Prepared, rows: pl.DataFrame) -> tuple[pl.DataFr
     items = prepared.items.filter((pl.col("decoding") == "teacher_forced") & TRAINED).join(
         last, on=["task", "shot"], how="semi"
     )
-    labels = items.select("cell", "series", "series_rank", "train_tokens", "seed").unique()
+    labels = items.select("cell", *_SERIES, "train_tokens", "seed").unique()
     return items.select(ITEMS.names()), labels
 
 
@@ -260,7 +267,7 @@ def _paired(items: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
     """Return the gain in whole answers of every seed, paired by prompt."""
     gains = paired_gain(items).filter(FRESH).join(labels, on="cell")
     return gains.select(
-        *("task", "split", "series", "series_rank", "train_tokens", "shots", "seed", "n"),
+        *("task", "split", *_SERIES, "train_tokens", "shots", "seed", "n"),
         silent="whole_direct",
         printed="whole_steps",
         value="whole_gain",
@@ -295,7 +302,8 @@ def _nats_saved(prepared: Prepared) -> pl.DataFrame:
     below = ((first - pl.col("lo")) ** 2 + (pl.col("hi_printed") - second) ** 2).sqrt()
     above = ((pl.col("hi") - first) ** 2 + (second - pl.col("lo_printed")) ** 2).sqrt()
     return joined.select(
-        *(*keys, "panel_rank", "series_rank", "lines", "seed"),
+        *(*keys, "panel_rank", "lines", "seed"),
+        *(name for name in _SERIES if name != "series"),
         n=pl.col("n").cast(pl.Int64),
         panel=_split_panel(),
         silent=first,
@@ -315,10 +323,10 @@ def _split_panel() -> pl.Expr:
 def _complete(means: pl.DataFrame) -> pl.DataFrame:
     """Add the cells of the grid that are missing, with a null value."""
     panels = means.select(*PANEL, "panel", "panel_rank").unique(maintain_order=True)
-    sizes = means.select("series", "series_rank").unique(maintain_order=True)
+    sizes = means.select(_SERIES).unique(maintain_order=True)
     tokens = means.select("train_tokens").unique().sort("train_tokens")
     every = panels.join(sizes, how="cross").join(tokens, how="cross")
-    return every.join(means, on=every.columns, how="left", maintain_order="left")
+    return every.join(means, on=every.columns, how="left", nulls_equal=True, maintain_order="left")
 
 
 def _steps(prepared: Prepared, whole: pl.DataFrame) -> pl.DataFrame:
@@ -367,15 +375,3 @@ def _series_of(found: list[estimate.Estimate]) -> list[pl.Series]:
         )
         for name in ("value", "lo", "hi", "method")
     ]
-
-
-ALL = (
-    shot_curves,
-    emergence_over_tokens,
-    emergence_over_size,
-    printed_gain,
-    grid,
-    training_loss,
-    free_generation,
-    fresh_and_repeated,
-)

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import polars as pl
 
 from emergelab.report import words
+from emergelab.scores.variants import settings_of
 
 PANEL = ("task", "form", "split")
-KEYS = ("predictor", "layers", "width", "params", "corpus")
+KEYS = ("predictor", "layers", "width", "params", "corpus", "variant")
 SPLIT_WORDS = {"seen": "seen", "held_out": "held out", "outside": "outside the grammar"}
 _FORM_WORDS = {"direct": "silent", "steps": "step printed"}
-_RUN = ("predictor", "layers", "width", "params", "train_tokens")
+_RUN = ("predictor", "layers", "width", "params", "train_tokens", "variant")
 _TIMES = "\N{MULTIPLICATION SIGN}"
 
 
@@ -28,20 +29,70 @@ def corpora(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
 
 
 def name_series(cells: pl.DataFrame) -> pl.DataFrame:
-    """Return KEYS with `series` and `series_rank`: sizes from small to large, then what was not trained."""
+    """Return KEYS with the names of what is compared, from small to large, then what was not trained.
+
+    `series` and `series_rank` tell everything apart. `size` leaves the corpus and the variant out, `base` the
+    variant; `variant_rank` orders the variants by their values.
+    """
     distinct = (
         cells.group_by(KEYS, maintain_order=True)
         .agg(pl.col("unique_documents").max(), untrained=pl.col("train_tokens").is_null().all())
-        .sort("untrained", "params", "layers", "width", "corpus", "predictor", maintain_order=True)
+        .join(rank_variants(cells["variant"]), on="variant", how="left", nulls_equal=True)
+        .sort(
+            *("untrained", "params", "layers", "width", "corpus", "variant_rank", "predictor"),
+            maintain_order=True,
+        )
     )
     varying = _varying(distinct.filter(~pl.col("untrained")))
-    labels = [_series_label(row, varying) for row in distinct.to_dicts()]
-    unique = [
-        label if labels.count(label) == 1 else f"{label}, {words.count(params)} parameters"
-        for label, params in zip(labels, distinct["params"], strict=True)
+    rows = [_names(row, varying) for row in distinct.to_dicts()]
+    if len({row["base"] for row in rows}) == 1 and len(rows) > 1:
+        # All are of one size: what is varied tells them apart by itself.
+        rows = [
+            {**row, "series": ", ".join(_listed(variant)) or row["base"]}
+            for row, variant in zip(rows, distinct["variant"], strict=True)
+        ]
+    series = [row["series"] for row in rows]
+    named = [
+        row if series.count(row["series"]) == 1 else _with_parameters(row, params)
+        for row, params in zip(rows, distinct["params"], strict=True)
     ]
-    named = distinct.select(KEYS).with_columns(series=pl.Series(unique, dtype=pl.String))
-    return named.with_row_index("series_rank")
+    names = pl.DataFrame(named, schema=dict.fromkeys(("size", "base", "series"), pl.String))
+    return distinct.select(*KEYS, "variant_rank").hstack(names).with_row_index("series_rank")
+
+
+def _names(row: dict[str, object], varying: set[str]) -> dict[str, str]:
+    size = str(row["predictor"]) if row["untrained"] else _size_label(row, varying)
+    if "predictor" in varying and not row["untrained"]:
+        size = f"{row['predictor']}, {size}"
+    base = f"{size}, {_corpus_words(row)}" if "corpus" in varying and not row["untrained"] else size
+    return {"size": size, "base": base, "series": ", ".join([base, *_listed(row["variant"])])}
+
+
+def _with_parameters(names: dict[str, str], params: int | None) -> dict[str, str]:
+    return {name: f"{label}, {words.count(params)} parameters" for name, label in names.items()}
+
+
+def _listed(variant: object) -> list[str]:
+    return [] if variant is None else [str(variant)]
+
+
+def _corpus_words(row: dict[str, object]) -> str:
+    documents = row["unique_documents"]
+    return "unknown corpus" if documents is None else f"{words.count(int(str(documents)))} documents"
+
+
+def rank_variants(variants: pl.Series) -> pl.DataFrame:
+    """Return `variant` with `variant_rank`: by the values of its settings, the first setting first; null is 0."""
+    known = variants.drop_nulls().unique().to_list()
+    said = {variant: settings_of(variant) for variant in known}
+    # Numbers before words, and each in its own order.
+    ordered = sorted(
+        known, key=lambda variant: [(isinstance(value, str), value) for value in said[variant].values()]
+    )
+    return pl.DataFrame(
+        {"variant": [None, *ordered], "variant_rank": list(range(len(ordered) + 1))},
+        schema={"variant": pl.String, "variant_rank": pl.Int64},
+    )
 
 
 def name_panels(rows: pl.DataFrame, tasks: Sequence[str]) -> pl.DataFrame:
@@ -84,19 +135,7 @@ def _panel_label(row: dict[str, object]) -> str:
 
 
 def _varying(trained: pl.DataFrame) -> set[str]:
-    return {name for name in KEYS if trained[name].n_unique() > 1}
-
-
-def _series_label(row: dict[str, object], varying: set[str]) -> str:
-    if row["untrained"]:
-        return str(row["predictor"])
-    label = _size_label(row, varying)
-    if "corpus" in varying:
-        documents = row["unique_documents"]
-        label += (
-            ", unknown corpus" if documents is None else f", {words.count(int(str(documents)))} documents"
-        )
-    return f"{row['predictor']}, {label}" if "predictor" in varying else label
+    return {name for name in KEYS if trained[name].n_unique() > 1 and name != "variant"}
 
 
 def _size_label(row: dict[str, object], varying: set[str]) -> str:

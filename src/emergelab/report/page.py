@@ -50,7 +50,7 @@ def write_report(content: ReportInput, directory: Path) -> Path:
 
 def render(content: ReportInput, prepared: Prepared, drawn: list[Figure]) -> str:
     """Return the page's HTML. Everything that users wrote is escaped, in the embedded data too."""
-    style = _colours(len(prepared.sizes)) + _read("page.css")
+    style = _colours(prepared.colours) + _read("page.css")
     bundle, script = script_bundle(), _read("page.js")
     return _template().render(
         **account.account(content, prepared),
@@ -80,7 +80,7 @@ def _write(content: ReportInput, folder: Path) -> None:
     drawn = figures(prepared)
     (folder / "index.html").write_text(render(content, prepared, drawn), encoding="utf-8")
     (folder / "figures").mkdir()
-    colours = theme.palette("light", max(1, len(prepared.sizes)))
+    colours = theme.palette("light", prepared.colours)
     for figure in drawn:
         if figure.specification is not None:
             _write_figure(figure, folder / "figures", colours)
@@ -117,7 +117,7 @@ def _cell(name: str, value: object) -> str:
 
 
 def _colours(sizes: int) -> str:
-    light, dark = (_declarations(theme.palette(mode, max(1, sizes))) for mode in ("light", "dark"))
+    light, dark = (_declarations(theme.palette(mode, sizes)) for mode in ("light", "dark"))
     return (
         f":root{{color-scheme:light;{light}}}"
         f":root[data-theme=dark]{{color-scheme:dark;{dark}}}"

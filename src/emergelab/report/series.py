@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import polars as pl
 
+from emergelab.analysis.groups import SCALE
 from emergelab.report.content import ReportInput, RunRecord
-from emergelab.report.labels import KEYS, PANEL, corpora, name_panels, name_series
+from emergelab.report.labels import KEYS, PANEL, corpora, name_panels, name_series, rank_variants
+from emergelab.scores.variants import settings_of
 
 FRESH = (pl.col("argument") == "fresh") & (pl.col("decoding") == "teacher_forced")
 TRAINED = pl.col("train_tokens").is_not_null()
-_CELL = ("predictor", "layers", "width", "params", "train_tokens", "unique_documents")
-_NUMBERS = ("accuracy", "accuracy_lo", "accuracy_hi", "chance", "nats", "nats_lo", "nats_hi", "loss")
+NAMES = ("series", "series_rank", "size", "base", "variant_rank")
+MOST_COLOURS = 8  # that a reader can tell apart
+_CELL = ("predictor", *SCALE)
+_NUMBERS = (
+    *("accuracy", "accuracy_lo", "accuracy_hi", "chance"),
+    *("nats", "nats_lo", "nats_hi", "loss", "loss_lo", "loss_hi"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
     """The tables of a study, labelled and in the order in which a reader meets them.
 
-    `answers` has the columns of CURVES and `series`, `series_rank` (small to large, then what was not
-    trained), `corpus` (its rank by size), `panel`, `panel_rank`, `line` (one seed, or all) and `lines` (how
-    many share a series). `items` has those of ITEMS with the same labels and `train_tokens`, `losses` those
-    of LOSSES with `series`, `series_rank` and `line`.
+    `answers` has the columns of CURVES and the NAMES of series (small to large, then what was not trained),
+    `corpus` (its rank by size), `panel`, `panel_rank`, `line` (one seed, or all) and `lines` (how many share a
+    series). `items` has those of ITEMS with the same labels and `train_tokens`, `losses` those of LOSSES with
+    the names of series and `line`.
     """
 
     answers: pl.DataFrame
@@ -31,6 +39,11 @@ class Prepared:
     series: tuple[str, ...]
     sizes: tuple[str, ...]  # those of the series that were trained, small to large
     panels: tuple[str, ...]
+    settings: Mapping[str, tuple[float | str, ...]] = field(
+        default_factory=dict[str, "tuple[float | str, ...]"]
+    )
+    colours: int = 1  # of the ramp that trained series are drawn in
+    epochs: Mapping[int, float] = field(default_factory=dict[int, float])  # by unique documents, at the most
     decay_share: float | None = None  # of training, in which the learning rate falls to zero; None: not known
 
     @property
@@ -55,6 +68,11 @@ class Prepared:
         return self.answers.filter(TRAINED)["corpus"].n_unique()
 
     @property
+    def only_size(self) -> bool:
+        """Tell whether series differ in their size alone."""
+        return self.corpora <= 1 and not self.settings
+
+    @property
     def largest(self) -> str | None:
         """The largest trained model's series."""
         return self.sizes[-1] if self.sizes else None
@@ -74,9 +92,7 @@ def prepare(content: ReportInput) -> Prepared:
     cells = corpora([curves, scores])
     series = name_series(cells)
     panels = name_panels(pl.concat([scores.select(PANEL), curves.select(PANEL)]), _tasks(content.run))
-    of_cell = cells.join(series, on=KEYS, how="left", nulls_equal=True).select(
-        *_CELL, "series", "series_rank", "corpus"
-    )
+    of_cell = cells.join(series, on=KEYS, how="left", nulls_equal=True).select(*_CELL, *NAMES, "corpus")
     answers = (
         curves.join(of_cell, on=_CELL, how="left", nulls_equal=True, maintain_order="left")
         .pipe(_aggregated)
@@ -85,13 +101,20 @@ def prepare(content: ReportInput) -> Prepared:
         .with_columns(lines=pl.col("line").n_unique().over("series"))
         .sort("panel_rank", "series_rank", "train_tokens", "shots", "seed", maintain_order=True)
     )
+    trained = answers.filter(TRAINED).sort("series_rank")
+    sizes = tuple(trained["series"].unique(maintain_order=True))
+    bases = trained["base"].n_unique()
     return Prepared(
         answers=answers,
         items=_label_items(content, of_cell, panels),
-        losses=_label_losses(_finite(content.losses, ("loss",)), series),
+        losses=_label_losses(_finite(content.losses, ("loss",)), of_cell),
         series=tuple(series["series"]),
-        sizes=tuple(answers.filter(TRAINED).sort("series_rank")["series"].unique(maintain_order=True)),
+        sizes=sizes,
         panels=tuple(panels["panel"]),
+        settings=_settings(trained["variant"]),
+        # The names of facets take variants over where one figure cannot colour them all.
+        colours=max(1, min(len(sizes), max(MOST_COLOURS, bases))),
+        epochs=_epochs(content.cells),
         decay_share=_decay_share(content.run),
     )
 
@@ -99,6 +122,29 @@ def prepare(content: ReportInput) -> Prepared:
 def at_most_shots(rows: pl.DataFrame) -> pl.DataFrame:
     """Keep each panel's largest number of examples."""
     return rows.filter(pl.col("shots") == pl.col("shots").max().over(PANEL))
+
+
+def _settings(variants: pl.Series) -> dict[str, tuple[float | str, ...]]:
+    """Return what is varied besides the scale: its values in order, by name."""
+    ordered = rank_variants(variants)["variant"].drop_nulls()
+    values: dict[str, dict[float | str, None]] = {}
+    for variant in ordered:
+        for name, value in settings_of(variant).items():
+            values.setdefault(name, {})[value] = None
+    return {
+        name: tuple(sorted(found, key=lambda value: (isinstance(value, str), value)))
+        for name, found in values.items()
+    }
+
+
+def _epochs(cells: pl.DataFrame) -> dict[int, float]:
+    """Return how often the documents of each finite corpus were read at the most."""
+    if not {"documents_read", "unique_documents"} <= set(cells.columns):
+        return {}
+    times = pl.col("documents_read") / pl.col("unique_documents")
+    finite = cells.filter(pl.col("unique_documents").is_not_null())
+    found = finite.group_by("unique_documents").agg(times.max().alias("times")).sort("unique_documents")
+    return dict(found.iter_rows())
 
 
 def _tasks(run: RunRecord) -> list[str]:
@@ -112,6 +158,8 @@ def _decay_share(run: RunRecord) -> float | None:
     """Return the part of training in which the learning rate falls, as far as the record tells it."""
     train = run.get("study", {}).get("train")
     share = train.get("decay_share") if isinstance(train, dict) else None
+    if isinstance(share, list) and len(share) == 1:
+        [share] = share
     return float(share) if isinstance(share, int | float) else None
 
 
@@ -135,24 +183,22 @@ def _aggregated(curves: pl.DataFrame) -> pl.DataFrame:
 def _label_items(content: ReportInput, of_cell: pl.DataFrame, panels: pl.DataFrame) -> pl.DataFrame:
     cells = content.scores.select("cell", *_CELL, "seed").unique(maintain_order=True)
     named = cells.join(of_cell, on=_CELL, how="left", nulls_equal=True)
-    labels = named.select("cell", "predictor", "train_tokens", "seed", "series", "series_rank")
+    labels = named.select("cell", "predictor", "train_tokens", "seed", "variant", *NAMES)
     return content.items.join(
         labels, on=("cell", "predictor"), how="left", maintain_order="left", validate="m:1"
     ).join(panels, on=PANEL, how="left", maintain_order="left")
 
 
-def _label_losses(losses: pl.DataFrame, series: pl.DataFrame) -> pl.DataFrame:
-    """Name each run's series by depth and width; a run that fits several, or none, keeps its own name."""
-    known = series.filter(pl.col("layers").is_not_null()).unique(["layers", "width"], keep="none")
+def _label_losses(losses: pl.DataFrame, of_cell: pl.DataFrame) -> pl.DataFrame:
+    """Name each run's series by what it trained; a run that fits several, or none, keeps its own name."""
+    run = ("layers", "width", "unique_documents", "variant")
+    known = of_cell.filter(TRAINED & pl.col("layers").is_not_null()).select(*run, *NAMES).unique()
     joined = losses.join(
-        known.select("layers", "width", "series", "series_rank"),
-        on=("layers", "width"),
-        how="left",
-        nulls_equal=True,
-        maintain_order="left",
+        known.unique(run, keep="none"), on=run, how="left", nulls_equal=True, maintain_order="left"
     )
     return joined.with_columns(
-        series=pl.coalesce("series", "run"),
-        series_rank=pl.col("series_rank").fill_null(series.height),
+        *(pl.coalesce(name, "run").alias(name) for name in ("series", "base", "size")),
+        series_rank=pl.col("series_rank").fill_null(of_cell.height),
+        variant_rank=pl.col("variant_rank").fill_null(0),
         line=pl.col("run"),
     )

@@ -70,6 +70,11 @@ def size_colours(number: int) -> list[str]:
     return [variable(f"size-{rank}") for rank in range(number)]
 
 
+def spread(place: int, number: int, colours: int) -> int:
+    """Return which of `colours` colours the `place`-th of `number` things takes, evenly from first to last."""
+    return round(place * (colours - 1) / (number - 1)) if number > 1 else colours - 1
+
+
 def palette(mode: str, sizes: int) -> dict[str, str]:
     """Return every colour of a mode, 'light' or 'dark', by name."""
     base = dict(LIGHT if mode == "light" else DARK)

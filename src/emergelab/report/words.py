@@ -43,6 +43,13 @@ def count(value: int | float | None) -> str:  # noqa: PYI041  signatures are che
     return f"{value:.3g}"
 
 
+def setting(value: float | int | str) -> str:  # noqa: PYI041
+    """Return a setting's value as a study has it, large counts with a prefix."""
+    if isinstance(value, str):
+        return value
+    return count(value) if abs(value) >= 10_000 else f"{value:.10g}"  # noqa: PLR2004
+
+
 def duration(seconds: int | float) -> str:  # noqa: PYI041
     """Return a span of time as a reader says it."""
     minutes, rest = divmod(round(seconds), 60)

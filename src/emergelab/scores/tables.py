@@ -19,7 +19,14 @@ _ESTIMATES = {
     "step_accuracy_lo": pl.Float64,
     "step_accuracy_hi": pl.Float64,
 }
-_METHODS = {"accuracy_method": pl.String, "nats_method": pl.String}
+_METHODS = {"accuracy_method": pl.String, "nats_method": pl.String, "loss_method": pl.String}
+_DATA = {
+    "train_tokens": pl.Int64,  # as the study asks; how many were counted stands in the table of cells
+    "unique_documents": pl.Int64,  # in a finite corpus; null where every document is new
+    "variant": pl.String,  # what else the study varies, see `scores.variants`; null where nothing else does
+}
+# Nats per token on documents of the training law that no run trained on.
+_LOSS = dict.fromkeys(("loss", "loss_lo", "loss_hi"), pl.Float64)
 
 # One row for each scored answer (step 0) and each printed step of it (steps 1, 2, ...).
 ITEMS = pl.Schema(
@@ -43,13 +50,9 @@ SCORES = pl.Schema(
     | {"argument": pl.String, "shots": pl.Int16, "n": pl.Int32}
     | _ESTIMATES
     | _SIZE
-    | {
-        "train_tokens": pl.Int64,  # as the study asks; how many were counted stands in the table of cells
-        "unique_documents": pl.Int64,  # in a finite corpus; null where every document is new
-        "flops": pl.Float64,
-        "seed": pl.Int32,
-        "loss": pl.Float64,  # nats per token on documents of the training law that no run trained on
-    }
+    | _DATA
+    | {"flops": pl.Float64, "seed": pl.Int32}
+    | _LOSS
     | _METHODS
 )
 
@@ -59,9 +62,9 @@ CURVES = pl.Schema(
     | _TASK
     | {"argument": pl.String, "shots": pl.Int16}
     | _SIZE
-    | {"train_tokens": pl.Int64, "unique_documents": pl.Int64, "flops": pl.Float64}
-    | {"seed": pl.Int32, "seeds": pl.Int32, "n": pl.Int64}
+    | _DATA
+    | {"flops": pl.Float64, "seed": pl.Int32, "seeds": pl.Int32, "n": pl.Int64}
     | _ESTIMATES
-    | {"loss": pl.Float64}
+    | _LOSS
     | _METHODS
 )

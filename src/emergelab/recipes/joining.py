@@ -1,0 +1,135 @@
+"""The step that joins what all cells of a study left into its tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from emergelab.analysis.aggregate import CELLS, curves_from_scores, scores_from_items
+from emergelab.analysis.gains import paired_gain
+from emergelab.pipeline.step import StepContext
+from emergelab.scores.variants import value_text, variant_of
+from emergelab.spec import Json
+
+LOSS_POINTS = 200
+_RUN, _CELL = "run ", "cell "
+_FURTHER = pl.Schema(
+    {
+        "counted_tokens": pl.Int64,
+        "documents_read": pl.Int64,  # above `unique_documents`, documents were read repeatedly
+        "device": pl.String,  # of the training
+        "precision": pl.String,
+    }
+)
+
+Spec = Mapping[str, Any]
+Inputs = Mapping[str, Path]
+Record = Mapping[str, Any]
+
+
+def make_tables(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> None:
+    """Join the cells' items and summarise them: items, scores, curves, gains, and the training losses.
+
+    `spec` may have `settings`: by the name of a run, what the study varies besides its scale.
+    """
+    # In the order of names: equal inputs make equal bytes, however the study listed them.
+    inputs = dict(sorted(inputs.items()))
+    settings: Mapping[str, Mapping[str, Json]] = spec.get("settings", {})
+    folders = {name.removeprefix(_CELL): at for name, at in inputs.items() if name.startswith(_CELL)}
+    records = [_record(cell, folder, inputs, settings) for cell, folder in folders.items()]
+    cells = pl.DataFrame([{name: record[name] for name in CELLS} for record in records], schema=CELLS)
+    items = pl.concat([_items(cell, folder) for cell, folder in folders.items()])
+    context.progress(1, 3)
+    scores = scores_from_items(items, cells)
+    context.progress(2, 3)
+    tables = {
+        "items": items,
+        "scores": scores,
+        "curves": curves_from_scores(scores, items),
+        "gains": paired_gain(items),
+        "losses": _losses(inputs, {_run_of(record["cell"]): record for record in records}),
+        "cells": _cells(cells, records, [settings.get(_run_of(record["cell"]), {}) for record in records]),
+    }
+    for name, table in tables.items():
+        table.write_parquet(out / f"{name}.parquet", compression="zstd")
+
+
+def _run_of(cell: str) -> str:
+    """Return the name of the run that a cell was read from: the cell's name but its tokens."""
+    return cell.rpartition(",tokens=")[0]
+
+
+def _record(
+    cell: str, folder: Path, inputs: Inputs, settings: Mapping[str, Mapping[str, Json]]
+) -> dict[str, Any]:
+    """Return what is known of a cell. Its own record and items name it by its scale alone."""
+    run = _run_of(cell)
+    trained = _read(inputs[_RUN + run] / "run.json")
+    return {
+        **_read(folder / "cell.json"),
+        "cell": cell,
+        "variant": variant_of(settings.get(run, {})),
+        "device": trained["device"],
+        "precision": trained["precision"],
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _items(cell: str, folder: Path) -> pl.DataFrame:
+    return pl.read_parquet(folder / "items.parquet").with_columns(cell=pl.lit(cell))
+
+
+def _cells(
+    cells: pl.DataFrame, records: Sequence[Record], settings: Sequence[Mapping[str, Json]]
+) -> pl.DataFrame:
+    """Return what was trained: `CELLS`, how it was trained, and a column for each setting that varies."""
+    further = pl.DataFrame([{name: record[name] for name in _FURTHER} for record in records], schema=_FURTHER)
+    columns = [_setting_column(name, [of_run[name] for of_run in settings]) for name in settings[0]]
+    return cells.hstack([*further, *columns]).sort("layers", "width", "seed", "train_tokens", "cell")
+
+
+def _setting_column(name: str, values: Sequence[Json]) -> pl.Series:
+    """Return the values of a setting as numbers where all of them are, else as their text."""
+    for kind, numeric in ((int, pl.Int64), (int | float, pl.Float64)):
+        if all(isinstance(value, kind) for value in values):
+            return pl.Series(name, values, dtype=numeric, strict=False)
+    return pl.Series(
+        name, [None if value is None else value_text(value) for value in values], dtype=pl.String
+    )
+
+
+def _losses(inputs: Inputs, records: Mapping[str, Record]) -> pl.DataFrame:
+    """Return the training losses of all runs, averaged over short stretches of steps."""
+    return pl.concat(
+        [
+            _thinned(pl.read_parquet(folder / "log.parquet")).select(
+                pl.lit(name.removeprefix(_RUN)).alias("run"),
+                *_columns_of_run(records[name.removeprefix(_RUN)]),
+                "tokens",
+                "loss",
+            )
+            for name, folder in inputs.items()
+            if name.startswith(_RUN)
+        ]
+    )
+
+
+def _columns_of_run(record: Record) -> list[pl.Expr]:
+    names = ("layers", "width", "unique_documents", "variant", "seed")
+    return [pl.lit(record[name], dtype=CELLS[name]).alias(name) for name in names]
+
+
+def _thinned(log: pl.DataFrame) -> pl.DataFrame:
+    stretch = max(1, len(log) // LOSS_POINTS)
+    return (
+        log.group_by((pl.col("step") - 1) // stretch, maintain_order=True)
+        .agg(pl.col("tokens").last(), pl.col("loss").cast(pl.Float64).mean())
+        .select("tokens", "loss")
+    )

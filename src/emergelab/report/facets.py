@@ -1,0 +1,72 @@
+"""What is drawn in colours and what in panels of its own, where a study varies more than colours can tell."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import polars as pl
+
+from emergelab.report.information import Information
+from emergelab.report.series import MOST_COLOURS, Prepared
+
+MOST_PANELS = 40
+
+
+def arranged(information: Information, prepared: Prepared) -> tuple[Information, Prepared]:
+    """Return a figure's rows and series as they are drawn.
+
+    Up to eight trained series have a colour each. Of more, every variant has panels of its own, in which colours
+    tell the sizes and corpora; and of more panels than a reader can look through, variants are left out evenly.
+    """
+    frame = information.frame
+    if information.facet is None or frame.is_empty():
+        return information, prepared
+    trained = _trained(frame, prepared)
+    if len(trained) <= MOST_COLOURS or frame["variant"].n_unique() <= 1:
+        return information, prepared if set(trained) <= set(prepared.sizes) else replace(
+            prepared, sizes=trained
+        )
+    kept = frame.join(_kept(frame), on="variant", how="semi", nulls_equal=True, maintain_order="left")
+    folded = _folded(kept, information.facet)
+    return replace(information, frame=folded), replace(prepared, sizes=_trained(folded, prepared))
+
+
+def left_out(information: Information, prepared: Prepared) -> int:
+    """Return how many variants of the figure are not drawn."""
+    if information.facet is None:
+        return 0
+    drawn, _ = arranged(information, prepared)
+    return information.frame["variant"].n_unique() - drawn.frame["variant"].n_unique()
+
+
+def _trained(frame: pl.DataFrame, prepared: Prepared) -> tuple[str, ...]:
+    """Return the names of the trained series of a figure, from small to large."""
+    others = set(prepared.series) - set(prepared.sizes)
+    ordered = frame.sort("series_rank", maintain_order=True)["series"].unique(maintain_order=True)
+    return tuple(name for name in ordered if name not in others)
+
+
+def _kept(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the variants that are drawn: the first, the last, and as many evenly between as there is room for."""
+    variants = frame.select("variant", "variant_rank").unique().sort("variant_rank")
+    panels = frame["panel"].n_unique() if "panel" in frame.columns else 1
+    room = max(2, MOST_PANELS // panels)
+    if variants.height <= room:
+        return variants
+    places = sorted({round(step * (variants.height - 1) / (room - 1)) for step in range(room)})
+    return variants[places]
+
+
+def _folded(frame: pl.DataFrame, facet: str) -> pl.DataFrame:
+    """Put every variant in panels of its own, beside the others of the same kind of task."""
+    variants = pl.col("variant").fill_null("all")
+    count = int(frame["variant_rank"].max() or 0) + 1  # pyright: ignore[reportArgumentType]
+    panelled = "panel" in frame.columns
+    label = pl.format("{}\n{}", "panel", variants) if panelled else variants
+    rank = pl.col("panel_rank").cast(pl.Int64) * count if panelled else pl.lit(0)
+    return frame.with_columns(
+        panel=label,
+        panel_rank=rank + pl.col("variant_rank"),
+        series=pl.col(facet),
+        series_rank=pl.col("series_rank").min().over(facet),
+    )
