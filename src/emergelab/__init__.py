@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from emergelab.api.grammars import Document, Grammar, load_grammar, parse_grammar
-    from emergelab.api.runs import Run, catalogue, open_run, plan, run
+    from emergelab.api.runs import Run, catalogue, open_run, plan, run, score_pretrained
     from emergelab.api.scoring import Evaluation, measure_losses, score, score_prompts
     from emergelab.errors import ArtifactError, EmergelabError, GrammarError, StudyError, UserError
     from emergelab.scores.predictor import Predictor
@@ -46,12 +46,13 @@ __all__ = [
     "plan",
     "run",
     "score",
+    "score_pretrained",
     "score_prompts",
 ]
 
 _PLACES = {
     "emergelab.api.grammars": ("Document", "Grammar", "load_grammar", "parse_grammar"),
-    "emergelab.api.runs": ("Run", "catalogue", "open_run", "plan", "run"),
+    "emergelab.api.runs": ("Run", "catalogue", "open_run", "plan", "run", "score_pretrained"),
     "emergelab.api.scoring": ("Evaluation", "measure_losses", "score", "score_prompts"),
     "emergelab.errors": ("ArtifactError", "EmergelabError", "GrammarError", "StudyError", "UserError"),
     "emergelab.scores.predictor": ("Predictor",),

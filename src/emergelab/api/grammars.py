@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _MOST_KEY = 2**53 - 1
 _MOST_DOCUMENTS = 1_000_000
 _MOST_LENGTH = 32_000
+_MOST_EXPORTED = 10**12
 
 
 def load_grammar(
@@ -168,6 +169,39 @@ class Grammar:
         key = self.evaluation_stream.child("prompts")
         sets = (make_prompts(self.language, task, shots=rows, prompts=count, stream=key) for task in names)
         return [one for several in sets for one in several]
+
+    def export(
+        self,
+        out: str | Path,
+        *,
+        documents: int = 10_000,
+        validation: int = 512,
+        length: int = 48,
+        seed: int = 0,
+        law: Literal["train", "full"] = "train",
+        licence: str | None = None,
+    ) -> Path:
+        """Write documents as Parquet that Hugging Face's `datasets` loads, with every token's labels and a card.
+
+        `out` is a folder, or a file that ends in `.parquet`, which takes the training documents alone. They are
+        those that this seed of a study with this key trains on, cut at `length` positions; those for validation
+        have a stream of their own. The same call goes on where another one stopped. Returns `out`; raises
+        UserError where it holds something else.
+        """
+        from emergelab.api.exports import export_documents  # noqa: PLC0415 - compiles the sampler
+        from emergelab.recipes.exporting_corpora import CorpusSpec, grammar_language  # noqa: PLC0415
+
+        spec = CorpusSpec(
+            language=grammar_language(self.syntax, self.key),
+            data_key=self.key if self.document_key is None else self.document_key,
+            evaluation_key=self.key if self.prompt_key is None else self.prompt_key,
+            seed=whole("seed", seed, least=0),
+            context=whole("length", length, most=_MOST_LENGTH),
+            law=law,
+            train=whole("documents", documents, most=_MOST_EXPORTED),
+            validation=whole("validation", validation, least=0, most=_MOST_EXPORTED),
+        )
+        return export_documents(spec, self.name, Path(out), licence)
 
     def text_of(self, tokens: Integer[np.ndarray, " tokens"] | Sequence[int]) -> str:
         """Return tokens as text: their words, parted by spaces."""

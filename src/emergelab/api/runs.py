@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
@@ -14,8 +14,10 @@ from emergelab.api.checks import chosen, whole
 from emergelab.api.grammars import Grammar, parse_grammar
 from emergelab.api.notebooks import reporter
 from emergelab.api.settings import written
+from emergelab.errors import UserError
 from emergelab.recipes import results, running
 from emergelab.recipes.catalogue import catalogue
+from emergelab.recipes.keep import Keep
 from emergelab.recipes.models import Models
 from emergelab.recipes.run_folder import RunFolder
 from emergelab.scores.predictor import Predictor
@@ -27,9 +29,11 @@ if TYPE_CHECKING:
 
     from emergelab.api.scoring import Evaluation
 
-__all__ = ["Run", "catalogue", "open_run", "plan", "run"]
+__all__ = ["Run", "catalogue", "open_run", "plan", "run", "score_pretrained"]
 
 _MOST_WORKERS = 10_000
+_MOST_SHOTS = 32_000
+_DEVICES = ("auto", "cpu", "cuda")
 
 
 def run(
@@ -38,20 +42,22 @@ def run(
     out: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
     workers: int | None = None,
+    keep: Literal["all", "last", "best"] = "all",
     progress: bool = True,
 ) -> Run:
     """Run a study, or go on with it: train its models, score them, and make the report.
 
     `study` is the name of a shipped one or the path of a `.toml` file, `out` the run's folder (`runs/<study>`
     if not given). `settings` are entries put in place of the study's own: `{"train.tokens": [1e5, 2e5]}`.
-    There is one worker process for each core if `workers` does not say. With `progress` there is a live view
-    in terminals and notebooks, and lines of text elsewhere, on standard error.
+    There is one worker process for each core if `workers` does not say. `keep` says which models stay once
+    they are scored: all, or of each training run the last one or the one of lowest loss. With `progress` there
+    is a live view in terminals and notebooks, and lines of text elsewhere, on standard error.
 
     What is finished already is not made again. An interruption (KeyboardInterrupt) keeps everything that is
     finished, and what running steps have saved; the same call goes on from there. Raises StudyError,
     GrammarError and other UserErrors for what the user can mend.
     """
-    request = _request(study, settings, out)
+    request = replace(_request(study, settings, out), keep=_policy(keep))
     slots = running.available_cores() if workers is None else whole("workers", workers, most=_MOST_WORKERS)
     running.run_study(request, workers=slots, reporter=reporter(progress=progress))
     return open_run(request.folder.path)
@@ -81,6 +87,55 @@ def _request(
     return running.prepare_request(str(study), written(settings or {}), None if out is None else Path(out))
 
 
+def _policy(keep: str) -> Keep:
+    if keep not in set(Keep):
+        raise UserError(
+            f"Got keep={keep!r}. It says which models stay once they are scored. Choose one of {', '.join(Keep)}."
+        )
+    return Keep(keep)
+
+
+def score_pretrained(
+    model: str | Path,
+    grammar: str | Path,
+    *,
+    tasks: str | Iterable[str] | None = None,
+    shots: int = 10,
+    prompts: int = 128,
+    key: int = 0,
+    renderings: int = 5,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    out: str | Path | None = None,
+    progress: bool = True,
+) -> Run:
+    """Ask a Hugging Face causal language model the tasks of a grammar, in words of its own vocabulary.
+
+    `model` is the model's folder, `grammar` a name or path. Objects are written as words, which are drawn
+    `renderings` times: once, or at least five times for intervals over words. The answers lie in the folder `out`
+    (`runs/evaluate-<model>-<grammar>` if not given), from where the same call goes on. The run that is returned has
+    tables, and no study or models of its own. Needs the extra `huggingface`; raises UserError for what cannot be
+    asked.
+    """
+    from emergelab.recipes.evaluating import Questions, evaluate_model, prepare_evaluation  # noqa: PLC0415
+
+    if device not in _DEVICES:
+        raise UserError(
+            f"Got device={device!r}. A device is one of {', '.join(_DEVICES)}. Choose one of them."
+        )
+    named = () if tasks is None else (tasks,) if isinstance(tasks, str) else tuple(tasks)
+    numbers = {
+        "shots": whole("shots", shots, most=_MOST_SHOTS),
+        "prompts": whole("prompts", prompts),
+        "key": whole("key", key, least=0, most=2**53 - 1),
+        "renderings": whole("renderings", renderings, most=1_000),
+    }
+    questions = Questions(grammar=str(grammar), tasks=named, **numbers)
+    request = prepare_evaluation(
+        Path(model), questions, device=device, out=None if out is None else Path(out)
+    )
+    return open_run(evaluate_model(request, reporter=reporter(progress=progress)).path)
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Run:
     """What a study found. Made by `run` and `open_run`.
@@ -103,7 +158,12 @@ class Run:
 
     @property
     def study(self) -> Mapping[str, Any]:
-        """The study, every default filled in."""
+        """The study, every default filled in. Raises UserError for answers of a model from elsewhere."""
+        if "study" not in self.record:
+            raise UserError(
+                f"{self.folder} holds answers of a model that was not trained here. Only a study has models, prompts "
+                "and a report. Use its tables, or run a study."
+            )
         return self.record["study"]
 
     @cached_property
@@ -173,6 +233,35 @@ class Run:
         cell = self._models.choose(which)
         return TrainedPredictor.load(self._models.checkpoint(cell), cell)
 
+    @property
+    def models(self) -> pl.DataFrame:
+        """The models: what tells them apart, their loss, and the file of each (null where it was not kept)."""
+        from emergelab.recipes.exporting_models import list_models  # noqa: PLC0415
+
+        return list_models(self._folder_of_study)
+
+    def export_model(self, out: str | Path, *, licence: str | None = None, **which: Json) -> Path:
+        """Write the model with these entries as a folder for Hugging Face's `transformers`: weights, tokenizer, card.
+
+        Without entries it is the largest model with the most training tokens, of the first seed. Returns `out`;
+        raises UserError where that holds something else, and as `model` does.
+        """
+        from emergelab.api.exports import export_trained  # noqa: PLC0415
+
+        return export_trained(self._folder_of_study, Path(out), which, licence)
+
+    def export_corpus(
+        self, out: str | Path, *, run: str | None = None, seed: int | None = None, licence: str | None = None
+    ) -> Path:
+        """Write the documents that a training run read, and those of its loss, as `Grammar.export` does.
+
+        `run` is its name, needed where the runs of a seed (by default the first) read different documents. Returns
+        `out`; raises UserError as `Grammar.export` does, and for a run that there is not.
+        """
+        from emergelab.api.exports import export_training  # noqa: PLC0415
+
+        return export_training(self._folder_of_study, Path(out), run, seed, licence)
+
     def grammar(self, **which: Json) -> Grammar:
         """Return the grammar that the models with these entries were trained on, its world drawn as for them.
 
@@ -208,9 +297,14 @@ class Run:
     def _folder(self) -> RunFolder:
         return RunFolder(self.folder)
 
+    @property
+    def _folder_of_study(self) -> Path:
+        _ = self.study  # refuses what is no study's
+        return self.folder
+
     @cached_property
     def _models(self) -> Models:
-        return Models(self._folder)
+        return Models(RunFolder(self._folder_of_study))
 
     @cached_property
     def _tables(self) -> Path:
