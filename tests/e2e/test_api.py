@@ -2,6 +2,8 @@
 
 import json
 import re
+import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +145,69 @@ def test_prompts_are_those_that_were_asked(run: el.Run):
 def test_a_task_that_was_not_asked_is_refused(run: el.Run):
     with pytest.raises(el.UserError, match="The study tiny has no task 'pairs'"):
         run.prompts("pairs")
+
+
+def test_models_are_listed_as_on_the_command_line(run: el.Run):
+    printed = json.loads(command("model", "list", run.folder, "--json").out)
+    assert run.models.to_dicts() == printed
+
+
+def test_a_model_is_exported_as_by_the_command_that_its_card_names(run: el.Run, tmp_path: Path):
+    out = run.export_model(tmp_path / "model", layers=1, tokens=1e3, licence="mit")
+    (line,) = re.findall(r"^emergelab (.*)$", (out / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    there = {path.name: path.read_bytes() for path in out.iterdir()}
+    shutil.rmtree(out)
+    assert command(*shlex.split(line), "--license", "mit").code == 0
+    again = {path.name: path.read_bytes() for path in out.iterdir()}
+    # Only the card's own command says the licence on the command line.
+    assert {name for name in there if there[name] != again[name]} <= {"README.md"}
+
+
+def test_the_documents_of_a_run_are_exported(run: el.Run, tmp_path: Path):
+    out = run.export_corpus(tmp_path / "corpus", licence="mit")
+    files = sorted(path.name for path in (out / "data").iterdir())
+    table = pl.read_parquet(out / "data" / files[0])
+    first = run.grammar().sample(1, length=24)[0]
+    assert table["text"][0].startswith(" ".join(first.tokens[1:]))
+
+
+def test_the_documents_of_a_grammar_are_exported(tmp_path: Path):
+    grammar = el.load_grammar("functions")
+    out = grammar.export(tmp_path / "some.parquet", documents=5, length=20, licence="mit")
+    text = pl.read_parquet(out)["text"]
+    assert len(text) == 5
+    assert all(
+        one.startswith(" ".join(document.tokens[1:]))
+        for one, document in zip(text, grammar.sample(5, length=20), strict=True)
+    )
+
+
+@pytest.mark.parametrize("asked", [{"documents": 0}, {"law": "half"}, {"seed": -1}])
+def test_wrong_exports_are_refused(tmp_path: Path, asked: dict):
+    with pytest.raises(el.UserError, match=str(*asked.values())):
+        el.load_grammar("functions").export(tmp_path / "out", **asked)
+
+
+def test_models_from_elsewhere_have_no_study(tmp_path: Path):
+    record = {"format": 1, "name": "a model on functions", "command": "x", "tables": "tables-x", "corpus": ""}
+    (tmp_path / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    run = el.open_run(tmp_path)
+    for ask in (
+        run.model,
+        run.grammar,
+        run.prompts,
+        lambda: run.models,
+        lambda: run.export_model(tmp_path / "x"),
+    ):
+        with pytest.raises(el.UserError, match="was not trained here"):
+            ask()
+
+
+def test_a_device_or_policy_that_is_none_is_refused():
+    with pytest.raises(el.UserError, match="device='tpu'"):
+        el.score_pretrained("nowhere", "functions", device="tpu")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(el.UserError, match="keep='some'"):
+        el.run("quickstart", keep="some")  # pyright: ignore[reportArgumentType]
 
 
 def test_the_page_on_tables_names_their_columns(run: el.Run):

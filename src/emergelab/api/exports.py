@@ -1,0 +1,64 @@
+"""Documents and models for other tools."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from emergelab.errors import UserError
+from emergelab.recipes.exporting_corpora import (
+    CorpusSpec,
+    Wishes,
+    export_corpus,
+    study_corpus,
+)
+from emergelab.recipes.exporting_models import export_model, find_model
+from emergelab.spec import Json
+
+
+def export_documents(spec: CorpusSpec, name: str, out: Path, licence: str | None) -> Path:
+    """Write documents of the grammar `name`. Raises UserError."""
+    if spec.law not in {"train", "full"}:
+        raise UserError(f"Got the law {spec.law!r}. A law is 'train' or 'full'. Choose one of the two.")
+    options = {
+        "key": spec.data_key,
+        "seed": spec.seed,
+        "documents": spec.train,
+        "validation": spec.validation,
+        "context": spec.context,
+        "law": spec.law,
+    }
+    export_corpus(spec, out, Wishes(_command("corpus", name, out, options), None, licence))
+    return out
+
+
+def export_training(run: Path, out: Path, name: str | None, seed: int | None, licence: str | None) -> Path:
+    """Write the documents that a training run read. Raises UserError."""
+    spec = study_corpus(str(run), [], name, seed)
+    options = {"study": str(run), "run": name, "seed": seed}
+    export_corpus(spec, out, Wishes(_command("corpus", None, out, options), None, licence))
+    return out
+
+
+def export_trained(run: Path, out: Path, which: Mapping[str, Json], licence: str | None) -> Path:
+    """Write a model of a run as a Hugging Face folder. Raises UserError and ArtifactError."""
+    model = find_model(run, which)
+    own = {name: value for name, value in which.items() if name in _CHOICES}
+    rest = [f"{name}={value}" for name, value in which.items() if name not in _CHOICES]
+    export_model(
+        model, out, command=_command("model", str(run), out, {**own, "where": rest}), licence=licence
+    )
+    return out
+
+
+_CHOICES = {"cell", "layers", "width", "tokens", "documents", "seed"}
+
+
+def _command(noun: str, source: str | None, out: Path, options: Mapping[str, Json]) -> str:
+    """Return the command that does the same, for the card of what was written."""
+    words = [noun, "export", *([] if source is None else [source])]
+    for name, value in options.items():
+        values = value if isinstance(value, list) else [value]
+        words += [word for one in values if one is not None for word in (f"--{name}", str(one))]
+    return shlex.join([*words, "--out", str(out)])
