@@ -17,6 +17,7 @@ from emergelab.grammar.language import vocabulary_of
 from emergelab.grammar.library import find_grammar, load_grammar
 from emergelab.grammar.notation import render
 from emergelab.grammar.problems import suggestion
+from emergelab.grammar.rows import row_width
 from emergelab.grammar.shelf import SourceFile
 from emergelab.grammar.syntax import GrammarSyntax
 from emergelab.model.spec import ModelSpec
@@ -177,7 +178,7 @@ def _require_context(file: SourceFile, study: Study, grammar: GrammarSyntax) -> 
     for task in grammar.tasks:
         if task.name not in study.evaluate.tasks:
             continue
-        width = max(len(items) for items in (task.direct, task.steps or ()))
+        width = max(map(row_width, (task.direct, task.steps or ())))
         needed, fitting = (shots + 1) * width, context // width - 1
         if needed > context:
             fewer = f", or at most {fitting} shots" if fitting >= 1 else ""
