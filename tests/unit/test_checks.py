@@ -356,16 +356,16 @@ BREACHES = [  # what is replaced, by what, where the problem is, what it says, i
     ),
     (
         'single = let a ~ f each x { x a(x) ";" }',
-        'single = let a ~ f, q ~ p each x { x if q(x) { a(x) } else { "no" } ";" } '
-        'steps { x if q(x) { "no" a(x) } else { ";" } ";" }',
+        """single = let a ~ f, q ~ p each x { x if q(x) { a(x) } else { "no" } ";" }
+        steps { x if q(x) { "no" a(x) } else { ";" } ";" }""",
         '";" }',
         "end on another answer",
         'end on a(x) or "no"',
     ),
     (
         'single = let a ~ f each x { x a(x) ";" }',
-        "single = let a ~ f, b ~ f, c ~ f, d ~ f, q ~ p, r ~ p each x "
-        '{ x if q(x) { if r(x) { a(x) } else { b(x) } } else { if r(x) { c(x) } else { d(x) } } ";" }',
+        """single = let a ~ f, b ~ f, c ~ f, d ~ f, q ~ p, r ~ p
+        each x { x if q(x) { if r(x) { a(x) } else { b(x) } } else { if r(x) { c(x) } else { d(x) } } ";" }""",
         "x if q(x) { if r(x)",
         "prints one of a(x), b(x), c(x), d(x) in one place",
         "a word in front",

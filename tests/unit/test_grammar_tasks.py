@@ -13,6 +13,7 @@ from emergelab.grammar.checks import check
 from emergelab.grammar.language import Language
 from emergelab.grammar.notation import parse
 from emergelab.grammar.rows import cases_of, places_of, row_width
+from emergelab.grammar.sites import LawName
 from emergelab.grammar.tasks import Task, ground_task, shown_in_training
 from emergelab.rng import stream
 from small_languages import language_of
@@ -145,7 +146,7 @@ def brute_force_bodies(language: Language, law: str) -> set[bytes]:
 
 
 @pytest.mark.parametrize("law", ["train", "full"])
-def test_printable_bodies_are_those_of_all_derivations(language: Language, law: str) -> None:
+def test_printable_bodies_are_those_of_all_derivations(language: Language, law: LawName) -> None:
     assert printable(language, law) == brute_force_bodies(language, law)
     assert brute_force_bodies(language, "train") < brute_force_bodies(language, "full")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -218,7 +219,7 @@ def shown_in_training(language: Language, task: Task, form: TaskForm) -> Bool[np
     tables = stand_ins(language)
     shown = np.zeros(len(task.functions), dtype=bool)
     for inverted in _inversions(task):
-        for part in _parts(len(shown), tables[0].size * form.width):
+        for part in _parts(len(shown), math.prod(tables.shape[1:]) * form.width):
             chosen = np.flatnonzero(_is_consistent(task, inverted)[part]) + part.start
             rows = _all_rows(task, form, _oriented(tables, task.functions[chosen], inverted))
             shown[chosen] |= [table in bodies for table in row_tables(rows)]

@@ -16,8 +16,10 @@ Split = Literal["seen", "held_out", "outside"]
 class PromptSet:
     """P prompts of S rows each. Row s is the query of the prompt with s examples; it answers once.
 
-    A prompt begins with the start token. The whole answer of a row is the tokens from `argument` + 1 up to
-    `stop`; `steps` are the places of the objects in it, the last one the final answer, -1 beyond it.
+    A prompt begins with the start token; behind its last row stand end tokens. The whole answer of a row is the
+    tokens from `argument` + 1 up to `stop`; rows of one prompt may differ in length. `steps` are the places of
+    the tokens in it that answer something: objects, and words where the row could have gone otherwise. The
+    last one is the final answer; beyond it stands -1.
     """
 
     task: str
@@ -28,6 +30,6 @@ class PromptSet:
     stop: Int32[np.ndarray, "prompts rows"]
     steps: Int32[np.ndarray, "prompts rows steps"]
     fresh: Bool[np.ndarray, "prompts rows"]  # the argument did not stand in an earlier row
-    chance: Float64[np.ndarray, "prompts rows"]  # of the whole answer, see `corpus.prompts`
+    chance: Float64[np.ndarray, "prompts rows"]  # of the whole answer, see `corpus.chance`
     step_chance: Float64[np.ndarray, "prompts rows steps"]  # NaN beyond the last step
     instance: Int32[np.ndarray, " prompts"]  # which draw of the task's functions
