@@ -14,6 +14,7 @@ import typer
 from emergelab.cli.options import ROWS_ON_SCREEN, Format, JsonOption, RunArgument, console, say_cut
 from emergelab.errors import UserError
 from emergelab.recipes.keep import Keep
+from emergelab.recipes.trackers import Tracker
 
 if TYPE_CHECKING:
     from emergelab.recipes.results import Rows
@@ -53,6 +54,9 @@ def run_command(
     keep: Annotated[
         Keep, typer.Option(help="Which checkpoints stay once their cells are scored: of each training run.")
     ] = Keep.all,
+    track: Annotated[
+        list[Tracker] | None, typer.Option(help="Send metrics to a tracker; for several, say it again.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
     ] = False,
@@ -65,6 +69,7 @@ def run_command(
         require_workers,
         run_study,
     )
+    from emergelab.recipes.tracking import tracked  # noqa: PLC0415
 
     slots = available_cores() if workers is None else workers
     require_workers(slots)
@@ -72,7 +77,8 @@ def run_command(
     if dry_run:
         _print_plan(request, slots)
         return
-    _print_page(run_study(request, workers=slots, reporter=reporter_for(sys.stderr)))
+    reporter = tracked(reporter_for(sys.stderr), track or (), request.grid, request.folder)
+    _print_page(run_study(request, workers=slots, reporter=reporter))
 
 
 def _print_plan(request: Request, workers: int) -> None:
