@@ -154,7 +154,7 @@ def test_models_are_listed_as_on_the_command_line(run: el.Run):
 
 def test_a_model_is_exported_as_by_the_command_that_its_card_names(run: el.Run, tmp_path: Path):
     out = run.export_model(tmp_path / "model", layers=1, tokens=1e3, licence="mit")
-    (line,) = re.findall(r"^emergelab (.*)$", (out / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    (line,) = re.findall(r"^emergelab (model .*)$", (out / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
     there = {path.name: path.read_bytes() for path in out.iterdir()}
     shutil.rmtree(out)
     assert command(*shlex.split(line), "--license", "mit").code == 0

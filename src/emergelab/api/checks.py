@@ -30,3 +30,9 @@ def chosen(wanted: str | Iterable[str] | None, known: Iterable[str], whose: str)
     if len(set(names)) < len(names):
         raise UserError(f"Got tasks={list(names)!r}. Each task is asked for once. Name each once.")
     return names
+
+
+def one_of(name: str, value: str, known: Iterable[str]) -> None:
+    """Refuse a word that is none of those known. Raises UserError."""
+    if value not in known:
+        raise UserError(f"Got {name}={value!r}. It must be one of {', '.join(known)}. Choose one of these.")

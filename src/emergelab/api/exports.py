@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from emergelab.errors import UserError
 from emergelab.recipes.exporting_corpora import (
     CorpusSpec,
     Wishes,
@@ -19,8 +18,6 @@ from emergelab.spec import Json
 
 def export_documents(spec: CorpusSpec, name: str, out: Path, licence: str | None) -> Path:
     """Write documents of the grammar `name`. Raises UserError."""
-    if spec.law not in {"train", "full"}:
-        raise UserError(f"Got the law {spec.law!r}. A law is 'train' or 'full'. Choose one of the two.")
     options = {
         "key": spec.data_key,
         "seed": spec.seed,

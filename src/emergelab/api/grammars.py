@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Integer
 
-from emergelab.api.checks import chosen, whole
+from emergelab.api.checks import chosen, one_of, whole
 from emergelab.grammar.language import Language
 from emergelab.grammar.library import find_grammar
 from emergelab.grammar.library import load_grammar as check_grammar
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _MOST_KEY = 2**53 - 1
 _MOST_DOCUMENTS = 1_000_000
 _MOST_LENGTH = 32_000
+_LAWS = ("train", "full")
 _MOST_EXPORTED = 10**12
 
 
@@ -145,6 +146,7 @@ class Grammar:
         """
         from emergelab.recipes.samples import read_documents  # noqa: PLC0415 - compiles the sampler
 
+        one_of("law", law, _LAWS)
         documents = read_documents(
             self.language,
             key=self.key if self.document_key is None else self.document_key,
@@ -191,6 +193,7 @@ class Grammar:
         from emergelab.api.exports import export_documents  # noqa: PLC0415 - compiles the sampler
         from emergelab.recipes.exporting_corpora import CorpusSpec, grammar_language  # noqa: PLC0415
 
+        one_of("law", law, _LAWS)
         spec = CorpusSpec(
             language=grammar_language(self.syntax, self.key),
             data_key=self.key if self.document_key is None else self.document_key,

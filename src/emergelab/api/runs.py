@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
-from emergelab.api.checks import chosen, whole
+from emergelab.api.checks import chosen, one_of, whole
 from emergelab.api.grammars import Grammar, parse_grammar
 from emergelab.api.notebooks import reporter
 from emergelab.api.settings import written
@@ -57,7 +57,8 @@ def run(
     finished, and what running steps have saved; the same call goes on from there. Raises StudyError,
     GrammarError and other UserErrors for what the user can mend.
     """
-    request = replace(_request(study, settings, out), keep=_policy(keep))
+    one_of("keep", keep, list(Keep))
+    request = replace(_request(study, settings, out), keep=Keep(keep))
     slots = running.available_cores() if workers is None else whole("workers", workers, most=_MOST_WORKERS)
     running.run_study(request, workers=slots, reporter=reporter(progress=progress))
     return open_run(request.folder.path)
@@ -85,14 +86,6 @@ def _request(
     study: str | Path, settings: Mapping[str, Any] | None, out: str | Path | None
 ) -> running.Request:
     return running.prepare_request(str(study), written(settings or {}), None if out is None else Path(out))
-
-
-def _policy(keep: str) -> Keep:
-    if keep not in set(Keep):
-        raise UserError(
-            f"Got keep={keep!r}. It says which models stay once they are scored. Choose one of {', '.join(Keep)}."
-        )
-    return Keep(keep)
 
 
 def score_pretrained(
