@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import defaultdict
 from functools import cache
 
 import numpy as np
@@ -300,3 +301,87 @@ def test_weighted_prompts_without_replacement_follow_plackett_and_luce() -> None
 def test_more_rows_than_objects_are_refused_where_loops_repeat_nothing() -> None:
     with pytest.raises(UserError, match=r"evaluate\.shots = 5 at most"):
         arguments_of(", all", 7)
+
+
+# Rows that ask, and functions of the document
+
+ASKING = """
+world { objects 5 family f 3 permutations family d 2 permutations per document predicate p 2 density 0.5 }
+hold out 0.4 of f * f
+rule Document = Line* stop 0.3
+rule Line = each x ~ objects, stop 0.2 { x Value(x) ";" }
+rule Value(x) = 0.2: let a ~ f { a(x) } | 0.2: let a ~ f, b ~ f { b(a(x)) }
+  | 0.2: let a ~ f, b ~ d { b(a(x)) } | 0.2: let a ~ f, b ~ d { a(x) b(a(x)) }
+  | 0.2: let q ~ p, a ~ f, b ~ f { if q(x) { b(a(x)) } else { "no" } }
+task chosen = let q ~ p, a ~ f, b ~ f each x { x if q(x) { b(a(x)) } else { "no" } ";" }
+  steps { x if q(x) { a(x) b(a(x)) } else { "no" } ";" } splits seen, held out
+task mixed = let a ~ f, b ~ d each x { x b(a(x)) ";" } steps { x a(x) b(a(x)) ";" }
+"""
+
+
+def shown_rows(world: Language) -> set[frozenset[tuple[int, int]]]:
+    """Return argument and answer of all rows of each training loop that prints a word or an object of the corpus."""
+    f, p = ([world.tables[n].tolist() for n in world.functions(name)] for name in ("f", "p"))
+    pairs = [[b[a[x]] for x in range(5)] for a in f for b in f]
+    kept = [table for table in pairs if np.array(table, dtype=np.uint16).tobytes() not in world.held_out]
+    asked = [[y if holds else -1 for y, holds in zip(b, q, strict=True)] for b in kept for q in p]
+    return {frozenset(enumerate(table)) for table in (*f, *kept, *asked)}
+
+
+@pytest.mark.parametrize("key", range(6))
+def test_compositions_in_a_branch_are_held_out_where_training_prints_no_such_rows(key: int) -> None:
+    world = language_of(ASKING, key)
+    made = {
+        (one.form, one.split): one
+        for one in make_prompts(world, "chosen", shots=3, prompts=200, stream=EVALUATION)
+    }
+    assert set(made) == {
+        ("direct", "seen"),
+        ("steps", "outside"),
+        ("direct", "held_out"),
+        ("steps", "held_out"),
+    }
+    shown = shown_rows(world)
+    for (_, split), prompts in made.items():
+        for q, a, b in ground_task(world, "chosen").functions[np.unique(prompts.instance)]:
+            table = world.tables[b][world.tables[a]]
+            rows = frozenset((x, int(table[x]) if world.tables[q, x] else -1) for x in range(5))
+            is_held_out = table.astype(np.uint16).tobytes() in world.held_out
+            assert (rows in shown) == (split != "held_out")
+            assert is_held_out == (split == "held_out")
+
+
+def test_rows_of_different_length_are_joined_and_padded_behind() -> None:
+    world = language_of(ASKING, 0)
+    made = make_prompts(world, "chosen", shots=3, prompts=200, stream=EVALUATION)
+    direct, steps = made[:2]
+    lengths = steps.stop - steps.argument
+    assert set(np.unique(lengths)) == {3, 4}
+    assert (direct.stop - direct.argument == 3).all()
+    assert (steps.tokens[:, 1:][np.arange(1, steps.tokens.shape[1]) >= steps.stop[:, -1:]] == 1).all()
+    assert steps.tokens.shape[1] == steps.stop[:, -1].max()
+    everyone = np.arange(200)[:, None]
+    assert ((steps.steps[..., 1] < 0) == (lengths == 3)).all()
+    assert (np.isnan(steps.step_chance[..., 1]) == (lengths == 3)).all()
+    final = np.where(lengths == 3, steps.steps[..., 0], steps.steps[..., 1])
+    np.testing.assert_array_equal(
+        steps.tokens[everyone, final], direct.tokens[everyone, direct.steps[..., 0]]
+    )
+
+
+def test_forms_share_the_functions_that_a_prompt_draws_for_itself() -> None:
+    world = language_of(ASKING, 0)
+    direct, steps = make_prompts(world, "mixed", shots=4, prompts=300, stream=EVALUATION)
+    assert (direct.split, steps.split) == ("seen", "seen")
+    np.testing.assert_array_equal(rows_of(direct)[..., 0], rows_of(steps)[..., 0])
+    np.testing.assert_array_equal(rows_of(direct)[..., 1], rows_of(steps)[..., 2])
+    first = world.vocabulary.first_object
+    drawn = defaultdict(set)
+    for instance, rows in zip(steps.instance, rows_of(steps).astype(int) - first, strict=True):
+        a, b = ground_task(world, "mixed").functions[instance]
+        assert (world.tables[a][rows[:, 0]] == rows[:, 1]).all()
+        assert len(set(rows[:, 1])) == len(set(rows[:, 2])) == len({(y, z) for y, z in rows[:, 1:3]})
+        drawn[b] |= {(int(y), int(z)) for y, z in rows[:, 1:3]}
+    assert all(
+        len(pairs) == 25 for pairs in drawn.values()
+    )  # the same function differs from prompt to prompt

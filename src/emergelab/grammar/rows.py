@@ -112,12 +112,8 @@ def _symbol(item: Item) -> Symbol:
 
 
 def row_width(items: tuple[Item, ...]) -> int:
-    """Return the number of tokens of the longest row."""
-    width = 0
-    for item in items:
-        longer = max(row_width(item.then), row_width(item.otherwise)) if isinstance(item, If) else 1
-        width += longer
-    return width
+    """Return the number of tokens of the longest row that a task's items can print."""
+    return max(len(case.symbols) for case in cases_of(items))
 
 
 def places_of(cases: Sequence[Case]) -> tuple[Place, ...]:
