@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from emergelab import __version__
-from emergelab.cli import corpora, evaluations, grammars, models, studies
+from emergelab.cli import comparisons, corpora, evaluations, grammars, models, studies
 from emergelab.errors import EmergelabError, UserError
 from emergelab.pipeline.stops import heeded_stops
 
@@ -46,6 +46,7 @@ app.command("run")(studies.run_command)
 app.command("results")(studies.results_command)
 app.command("report")(studies.report_command)
 app.command("evaluate")(evaluations.evaluate_command)
+app.command("compare")(comparisons.compare_command)
 
 
 def main() -> None:
