@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from emergelab import __version__
-from emergelab.cli import comparisons, corpora, evaluations, grammars, models, studies
+from emergelab.cli import comparisons, corpora, evaluations, grammars, models, stores, studies
 from emergelab.errors import EmergelabError, UserError
 from emergelab.pipeline.stops import heeded_stops
 
@@ -41,6 +41,7 @@ def root(
 app.add_typer(grammars.grammar_app, name="grammar")
 app.add_typer(corpora.corpus_app, name="corpus")
 app.add_typer(models.model_app, name="model")
+app.add_typer(stores.store_app, name="store")
 app.command("list")(studies.list_command)
 app.command("run")(studies.run_command)
 app.command("results")(studies.results_command)

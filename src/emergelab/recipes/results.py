@@ -7,7 +7,7 @@ import io
 import json
 import math
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -70,28 +70,38 @@ def query(folder: RunFolder, sql: str) -> Rows:
 
     Raises UserError, here or while rows are read, with DuckDB's message for a query that fails.
     """
+    tables = folder.open_tables()
+    return query_files({name: tables / f"{name}.parquet" for name in TABLES}, sql)
+
+
+def query_files(tables: Mapping[str, Path], sql: str, stack: ExitStack | None = None) -> Rows:
+    """Run one SQL query over Parquet files by name, confined as `query`; close `stack` when all is read.
+
+    Raises UserError, here or while rows are read, with DuckDB's message for a query that fails.
+    """
     import duckdb  # noqa: PLC0415 - slow to import
 
-    tables = folder.open_tables()
-    with ExitStack() as stack:
-        connection = stack.enter_context(duckdb.connect(":memory:"))
+    with stack or ExitStack() as opened:
+        connection = opened.enter_context(duckdb.connect(":memory:"))
         _confine(connection, tables)
-        with _query_errors():
-            _require_one_selection(sql)
+        with _query_errors(tables):
+            _require_one_selection(sql, next(iter(tables)))
             result = connection.execute(sql)
             columns = tuple(column[0] for column in result.description or ())
-        return Rows(columns, _rows_of(connection, stack.pop_all()))
+        return Rows(columns, _rows_of(connection, opened.pop_all(), tables))
 
 
-def _rows_of(connection: duckdb.DuckDBPyConnection, stack: ExitStack) -> Iterator[tuple[Any, ...]]:
+def _rows_of(
+    connection: duckdb.DuckDBPyConnection, stack: ExitStack, tables: Iterable[str]
+) -> Iterator[tuple[Any, ...]]:
     """Yield the rows as the query finds them: a result may be larger than the memory."""
-    with stack, _query_errors():
+    with stack, _query_errors(tables):
         while batch := connection.fetchmany(_ROWS_AT_ONCE):
             for row in batch:
                 yield tuple(_plain(value) for value in row)
 
 
-def _require_one_selection(sql: str) -> None:
+def _require_one_selection(sql: str, table: str) -> None:
     import duckdb  # noqa: PLC0415 - slow to import
 
     # DuckDB takes `pivot` for several statements.
@@ -101,23 +111,22 @@ def _require_one_selection(sql: str) -> None:
         found = f"{len(statements)} statements" if len(statements) != 1 else str(statements[0].type)
         raise UserError(
             f"Got {found.removeprefix('StatementType.')} in --sql. A query is one statement that only reads. "
-            'Write for example --sql "from scores where shots = 10"'
+            f'Write for example --sql "from {table} limit 10"'
         )
 
 
-def _confine(connection: duckdb.DuckDBPyConnection, tables: Path) -> None:
+def _confine(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Path]) -> None:
     """Make views of the tables, then shut every other door."""
-    paths = [tables / f"{name}.parquet" for name in TABLES]
-    listed = ", ".join(_quoted(str(path)) for path in paths)
+    listed = ", ".join(_quoted(str(path)) for path in tables.values())
     connection.execute(f"set allowed_paths = [{listed}]")
     connection.execute("set enable_external_access = false")
-    for name, path in zip(TABLES, paths, strict=True):
+    for name, path in tables.items():
         connection.execute(f'create view "{name}" as select * from read_parquet({_quoted(str(path))})')  # noqa: S608 - quoted
     connection.execute("set lock_configuration = true")
 
 
 @contextmanager
-def _query_errors() -> Generator[None]:
+def _query_errors(tables: Iterable[str]) -> Generator[None]:
     import duckdb  # noqa: PLC0415 - slow to import
 
     try:
@@ -129,8 +138,8 @@ def _query_errors() -> Generator[None]:
         raise
     except duckdb.Error as error:
         raise UserError(
-            f"{str(error).strip()}\nThe query failed. Its tables are {', '.join(TABLES)}; "
-            '--sql "describe scores" shows the columns of one. Mend the query.'
+            f"{str(error).strip()}\nThe query failed. Its tables are {', '.join(tables)}; "
+            f'--sql "describe {next(iter(tables))}" shows the columns of one. Mend the query.'
         ) from error
 
 
