@@ -14,6 +14,7 @@ from emergelab.analysis import estimate
 from emergelab.analysis.aggregate import CELLS, curves_from_scores, scores_from_items
 from emergelab.analysis.gains import GAINS, paired_gain
 from emergelab.analysis.losses import LOSSES, losses_by_role
+from emergelab.analysis.seeds import pooled_loss
 from emergelab.rng import stream
 from emergelab.scores.tables import CURVES, ITEMS, SCORES
 
@@ -32,6 +33,9 @@ def described(cells: list[str], *, scale: int = 1) -> pl.DataFrame:
             "flops": 1e9 + seed,
             "seed": seed,
             "loss": 2.0 + 0.1 * seed,
+            "loss_lo": 1.9 + 0.1 * seed,
+            "loss_hi": 2.1 + 0.1 * seed,
+            "loss_method": "cluster_t",
         }
         for seed, cell in enumerate(cells)
     ]
@@ -250,6 +254,39 @@ def test_two_cells_of_one_scale_and_seed_are_a_fault():
     scores, items = runs(np.ones((5, 4), dtype=bool))
     with pytest.raises(ValueError, match="run0"):
         curves_from_scores(scores.with_columns(seed=pl.lit(0, dtype=pl.Int32)), items)
+
+
+def test_variants_are_never_pooled_with_each_other():
+    values = stream(0, "variants").generator().random((10, 30)) < 0.5
+    scores, items = runs(values)
+    half = pl.col("cell").str.slice(3).cast(pl.Int32)
+    named = scores.with_columns(
+        variant=pl.format("batch={}", pl.when(half < 5).then(8).otherwise(16)), seed=half % 5
+    )
+    curves = curves_from_scores(named, items).filter(pl.col("seed").is_null())
+    found = dict(curves.select("variant", "accuracy").iter_rows())
+    assert found == {
+        "batch=8": pytest.approx(values[:5].mean()),
+        "batch=16": pytest.approx(values[5:].mean()),
+    }
+
+
+@pytest.mark.parametrize("nothing_varies", [True, False])
+def test_the_pooled_loss_counts_seeds_and_the_documents_that_they_share(*, nothing_varies: bool):
+    losses = np.full(5, 2.0) if nothing_varies else np.array([2.0, 2.1, 2.3, 1.9, 2.2])
+    errors = np.array([0.1, 0.2, 0.1, 0.3, 0.1])
+    found = pooled_loss(losses, losses + stats.norm.ppf(0.975) * errors)
+    # The seeds' mean of a normal law for each seed, all errors on documents moving together at the worst.
+    half = stats.t.ppf(0.975, 4) * np.sqrt(losses.var(ddof=1) / 5 + np.mean(errors**2))
+    assert (found.value, found.lo, found.hi) == pytest.approx(
+        (losses.mean(), losses.mean() - half, losses.mean() + half)
+    )
+
+
+def test_the_pooled_loss_of_seeds_without_intervals_has_none():
+    found = pooled_loss(np.array([2.0, 2.2]), np.array([2.1, np.nan]))
+    assert (found.value, found.lo, found.n) == (pytest.approx(2.1), None, 2)
+    assert pooled_loss(np.array([np.nan]), np.array([np.nan])).value is None
 
 
 # Gains.

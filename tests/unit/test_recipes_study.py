@@ -1,21 +1,34 @@
 """Studies: what is read as what, and that every mistake has one message with value, rule and remedy."""
 
+import json
+import math
 import os
+import re
+import tempfile
 import tomllib
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from emergelab.errors import GrammarError, StudyError
 from emergelab.recipes.grid import Grid, build_grid
 from emergelab.recipes.study import find_study, read_study
-from emergelab.recipes.study_spec import Study
-from study_runs import GRAMMAR, STUDY, refused, write_study
+from emergelab.recipes.study_spec import SCALE_AXES, Study, TrainAxes
+from emergelab.scores.variants import settings_of, variant_of
+from emergelab.train.spec import TrainSettings
+from study_runs import GRAMMAR, STUDY, command, refused, write_study
+
+# The tiny grammar with two of its numbers as parameters.
+PARAMETERS = "parameter pair.silent = 0.3\nparameter kept = 0.3\n" + GRAMMAR.replace(
+    "hold out 0.3", "hold out kept"
+).replace("| 0.3:", "| pair.silent:").replace("| 0.2:", "| 0.5 - pair.silent:")
 
 
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
-    return write_study(tmp_path)
+    return write_study(tmp_path, grammar=PARAMETERS)
 
 
 def read(study: Path, *settings: str) -> Study:
@@ -92,6 +105,16 @@ WRONG = {
     "train.matrix_learning_rate=0": ("0", "above 0"),
     "train.matrix_learning_rate=true": ("true", "number"),
     "train.decay_share=2": ("2", "at most 1"),
+    "train.batch=[32,32]": ("[32, 32]", "must differ", "[32]"),
+    "train.batch=[[32]]": ("[32]", "whole number"),
+    "train.momentum=[0.5,1.5]": ("1.5", "below 1"),
+    "train.betas=[0.9]": ("[0.9]", "more values", "[0.9, 0.95]"),
+    "train.betas=[0.9,0.95,0.99]": ("[0.9, 0.95, 0.99]", "2 values"),
+    "train.betas=0.9": ("0.9", "list"),
+    "train.betas=[0.9,1]": ("1", "below 1"),
+    "train.compile=['yes','no']": ("['yes', 'no']", "one value, no list", '"auto"'),
+    "train.seeds=[1,2]": ("[1, 2]", "one value, no list", "train.seeds = 1"),
+    "train.decay_share=[0.2,0.6]": ("decay_share=0.6", "[2000]", "decay_share = 0.6"),
     "train.precision=half": ('"half"', "'float32'"),
     "train.compile=true": ("true", "'yes'"),
     "train=3": ("train = 3", "table", "tokens ="),
@@ -100,7 +123,8 @@ WRONG = {
     "model={width=65536, heads=4, layers=1000}": ("parameters", "1e+10", "smaller"),
     "model.width=15": ("width = 15", "multiple of the heads"),
     "model.heads=16": ("width = 16 and heads = 16", "even"),
-    "model.heads=[1,2]": ("[1, 2]", "whole number"),
+    "model.heads=[2,3]": ("with heads=3", "width = 16 and heads = 3", "multiple of the heads"),
+    "model.context=[24,48]": ("[24, 48]", "one value, no list", "model.context = 48"),
     "model.layers=[1,1]": ("[1, 1]", "must differ"),
     "model.hidden=0": ("0", "at least 1"),
     "model.context=1e9": ("at most 32,000",),
@@ -116,10 +140,22 @@ WRONG = {
     "key=1e300": ("1e+300", "at most"),
     "key=1\nmodel=3": ("whole number",),
     "grammar=3": ("3", "text in quotes"),
-    "grammar=nope": ("'nope'", "functions"),
+    "grammar=nope": ("'nope'", "shipped grammar's name"),
     "grammar=.": ("folder", ".cag"),
     'grammar="a\\u0000b"': ("null byte",),
-    "grammar.x=3": ("grammar holds a value",),
+    "grammar.x=3": ("With x = 3", "no parameter 'x'"),
+    "grammar.pair.silnet=[0.1,0.2]": ("With pair.silnet = 0.1", "'pair.silent'"),
+    "grammar.pair.silent=[0.1,1.5]": ("With pair.silent = 1.5", "1.5"),
+    "grammar.pair.silent=[]": ("[]", "at least one value", "grammar.pair.silent = [0.1, 0.5]"),
+    "grammar.pair.silent=[0.1,0.1]": ("[0.1, 0.1]", "must differ"),
+    "grammar.pair.silent=many": ('"many"', "number"),
+    "grammar.pair.silent=[[0.1]]": ("[0.1]", "number"),
+    "grammar.pair.silent.x=1": ("pair.silent.x", "no parameter"),
+    "grammar." + "a." * 50 + "b=1": ("no parameter",),
+    "grammar.kept=[0.3,0]": ("With kept = 0", "hold out"),
+    "grammar.name=3": ("3", "text in quotes"),
+    "grammar={pair=0.1}": ("grammar.name is missing", "functions"),
+    "grammar=[1]": ("[1]", "one value, no list", '"functions"'),
     "foo": ("'foo'", "name=value"),
     "=3": ("'=3'", "name=value"),
     "train..tokens=3": ("name=value",),
@@ -198,3 +234,135 @@ def test_every_run_and_cell_of_the_grid_is_a_step_of_its_own(study: Path):
     assert len([name for name in names if name.startswith("cell ")]) == grid.cells
     assert len([name for name in names if name.startswith("run ")]) == 24
     assert len({step.key for step in grid.tables.inputs.values()}) == len(names)
+
+
+# Axes.
+
+
+def test_every_entry_of_training_has_the_limits_and_the_default_of_its_setting():
+    for name, field in TrainSettings.model_fields.items():
+        default = TrainAxes.model_fields[name].default
+        assert default == (field.default if name == "compile" else (field.default,))
+
+
+@pytest.mark.parametrize(
+    ("written", "pairs"),
+    [("[0.9,0.99]", 1), ("[[0.9,0.99]]", 1), ("[[0.9,0.95],[0.9,0.99]]", 2)],
+)
+def test_betas_are_one_pair_or_a_list_of_pairs(study: Path, written: str, pairs: int):
+    betas = read(study, f"train.betas={written}").train.model_dump()["betas"]
+    assert len(betas) == pairs
+    assert betas[-1] == (0.9, 0.99)
+
+
+def test_a_grammar_is_text_or_a_table_with_dots_or_tables_in_it(tmp_path: Path):
+    values = {"pair.silent": (0.1, 0.4), "kept": (0.3,)}
+    plain = write_study(tmp_path, grammar=PARAMETERS)
+    by_settings = read(plain, "grammar.pair.silent=[0.1,0.4]", "grammar.kept=0.3")
+    assert by_settings.grammar.parameters == values
+    for table in (
+        '{ name = "tiny.cag", pair.silent = [0.1, 0.4], kept = 0.3 }',
+        '{ name = "tiny.cag", "pair.silent" = [0.1, 0.4], kept = [0.3] }',
+        '{ name = "tiny.cag", pair = { silent = [0.1, 0.4] }, kept = 0.3 }',
+    ):
+        path = write_study(tmp_path, STUDY.replace('"tiny.cag"', table), PARAMETERS)
+        assert read(path) == by_settings
+        assert read(path, "grammar.pair.silent=0.2").grammar.parameters["pair.silent"] == (0.2,)
+        assert read(path, "grammar=functions").grammar.parameters == {}
+    assert Study.model_validate_json(by_settings.model_dump_json()) == by_settings
+
+
+def test_a_parameter_set_to_its_own_value_changes_nothing(study: Path):
+    one, same, other = (
+        grid_of(study),
+        grid_of(study, "grammar.pair.silent=0.3"),
+        grid_of(study, "grammar.pair.silent=0.4"),
+    )
+    assert same.tables.key == one.tables.key
+    assert other.corpus.key != one.corpus.key
+    assert set(other.tables.inputs) == set(one.tables.inputs)
+
+
+def test_each_setting_of_the_grammar_has_a_language_and_a_corpus_of_its_own(study: Path):
+    grid = grid_of(study, "grammar.pair.silent=[0.1,0.4]", "train.seeds=2")
+    assert list(grid.corpora) == ["pair.silent=0.1", "pair.silent=0.4"]
+    assert len({step.key for step in grid.corpora.values()}) == 2
+    for run in grid.runs:
+        assert run.grammar.parameters["pair.silent"] == run.settings["grammar.pair.silent"]
+        train = grid.tables.inputs[f"run {run.name}"]
+        assert train.inputs["corpus"] == run.grammar.corpus
+        assert train.spec["language"] == run.grammar.language
+
+
+LISTS = {
+    "grammar.pair.silent": st.lists(st.sampled_from([0.1, 0.2, 0.25, 0.4]), unique=True, min_size=1),
+    "model.width": st.lists(st.sampled_from([8, 16, 24]), unique=True, min_size=1),
+    "model.layers": st.lists(st.integers(1, 3), unique=True, min_size=1),
+    "model.heads": st.lists(st.sampled_from([1, 2, 4]), unique=True, min_size=1),
+    "model.hidden": st.lists(st.sampled_from([8, 64]), unique=True, min_size=1),
+    "train.documents": st.lists(st.integers(1, 1000), unique=True, min_size=1, max_size=2),
+    "train.batch": st.lists(st.integers(1, 64), unique=True, min_size=1, max_size=2),
+    "train.matrix_learning_rate": st.lists(st.floats(1e-6, 1), unique=True, min_size=1, max_size=2),
+    "train.warmup_steps": st.lists(st.integers(0, 9), unique=True, min_size=1, max_size=2),
+    "train.betas": st.lists(
+        st.tuples(st.just(0.9), st.floats(0.5, 0.99)), unique=True, min_size=1, max_size=2
+    ),
+    "train.precision": st.lists(st.sampled_from(["float32", "bfloat16"]), unique=True, min_size=1),
+}
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), names=st.sets(st.sampled_from(sorted(LISTS)), max_size=3), seeds=st.integers(1, 2))
+def test_the_grid_is_the_product_and_every_cell_tells_its_settings(
+    study: Path, data: st.DataObject, names: set[str], seeds: int
+):
+    lists = {name: data.draw(LISTS[name], label=name) for name in sorted(names)}
+    entries = [
+        f"{name}={json.dumps([list(v) if isinstance(v, tuple) else v for v in values])}"
+        for name, values in lists.items()
+    ]
+    grid = grid_of(study, *entries, f"train.seeds={seeds}")
+    cells = [run.cell_name(tokens) for run in grid.runs for tokens in (2000, 4000)]
+    assert grid.cells == 2 * seeds * math.prod(map(len, lists.values())) * (
+        1 if "model.layers" in lists else 2
+    )
+    assert len(cells) == len(set(cells)) == grid.cells
+    assert {f"cell {cell}" for cell in cells} == {
+        name for name in grid.tables.inputs if name.startswith("cell ")
+    }
+    for run in grid.runs:
+        said = settings_of(variant_of(run.settings))
+        assert set(run.settings) == {name for name, values in lists.items() if len(values) > 1} - SCALE_AXES
+        for name, value in run.settings.items():
+            found = said[name.partition(".")[2]]
+            assert value in lists[name]
+            assert (json.loads(found) == list(value)) if isinstance(value, tuple) else (found == value)
+
+
+def test_what_is_trained_and_scored_keeps_its_name_when_a_study_comes_to_vary_more(study: Path):
+    small = grid_of(study, "train.batch=8")
+    large = grid_of(study, "train.batch=[8,16]", "model.heads=[2,4]", "train.seeds=2")
+    kept = {step.key for step in small.tables.inputs.values()}
+    assert kept <= {step.key for step in large.tables.inputs.values()}
+
+
+def test_a_dry_run_says_how_long_it_takes_and_how_much_there_is(study: Path):
+    answer = command("run", study, "--dry-run", "--workers", "1", "--set", "train.batch=[8,16]")
+    assert "4 training runs, 8 cells, 14 steps" in answer.out
+    assert re.search(r"With --workers 1 it takes about \d+ (s|min)", answer.out)
+
+
+@pytest.mark.parametrize("workers", ["0", "-3"])
+def test_a_number_of_workers_that_can_do_nothing(study: Path, workers: str):
+    message = refused("run", study, "--workers", workers, "--dry-run")
+    assert message.startswith(f"Got --workers {workers}. A run needs at least 1 worker. Use 1 or more")
+
+
+def test_a_dry_run_tells_of_a_folder_that_cannot_be_written(study: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(**_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    message = refused("run", study, "--dry-run", "--out", study.parent / "a" / "b")
+    assert "Read-only file system" in message
+    assert "--out" in message

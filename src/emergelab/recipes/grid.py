@@ -115,9 +115,11 @@ class Grid:
     @property
     def corpora(self) -> dict[str, Step]:
         """Return the corpora by what is set in the grammar: `pair.silent=0.1`, nothing where nothing varies."""
-        varied = [axis.removeprefix("grammar.") for axis in self.study.varied if axis.startswith("grammar.")]
+        varied = [axis for axis in self.study.varied if axis.startswith("grammar.")]
         return {
-            variant_of({name: setting.parameters[name] for name in varied}) or "": setting.corpus
+            variant_of({axis: setting.parameters[axis.removeprefix("grammar.")] for axis in varied}) or "": (
+                setting.corpus
+            )
             for setting in self.grammars
         }
 

@@ -84,7 +84,8 @@ class Drawing:
             name: _titled(frame).with_columns(selectors.float().round_sig_figs(_DIGITS)).to_dicts()
             for name, frame in self.rows.items()
         }
-        layout = {"panels": self._panels(), "minimum": self.minimum, "legend": self._legend()}
+        row = max(map(_in_a_row, self.rows.values()))
+        layout = {"panels": self._panels(), "minimum": self.minimum, "legend": self._legend(), "row": row}
         return {**self.chart.to_dict(validate=False), "datasets": datasets, "usermeta": layout}
 
     def _legend(self) -> int:
@@ -341,13 +342,19 @@ def _guesses(axes: Axes, scales: Scales) -> list[Chart]:
 def _facet(layers: list[Chart], frame: pl.DataFrame, rows: str, height: int = PANEL_HEIGHT) -> Chart:
     """Return small multiples by panel of the named rows, which have the panels of `frame`."""
     panels = frame["panel"].n_unique()
-    columns = balanced(panels, MOST_COLUMNS)
+    columns = _in_a_row(frame) or balanced(panels, MOST_COLUMNS)
     header = alt.Header(labelExpr="split(datum.value, '\\n')", labelLimit=PANEL_WIDTH)
     facet = alt.Facet("title:N", title=None, sort=_by_rank("panel_rank"), header=header)
     layered = alt.layer(*layers, data=alt.NamedData(rows)).properties(width=PANEL_WIDTH, height=height)
     chart = layered.facet(facet=facet, columns=columns)
     # A last row with gaps would have its axis under the gap.
     return chart.resolve_axis(x="independent") if panels % columns else chart
+
+
+def _in_a_row(frame: pl.DataFrame) -> int:
+    """Return how many panels belong side by side; 0: as many as there is room for."""
+    several = "in_a_row" in frame.columns and frame["in_a_row"][0] < frame["panel"].n_unique()
+    return int(frame["in_a_row"][0]) if several else 0
 
 
 def _together(parts: dict[str, Chart], frame: pl.DataFrame) -> Drawing:
@@ -418,13 +425,17 @@ def _titled(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _broken(label: str) -> str:
-    """Break long lines of a label: between the settings of a variant, else where they are full."""
-    lines = [
-        part
-        for line in label.split("\n")
-        for part in (line.replace(", ", ",\n").split("\n") if "=" in line and len(line) > _LINE else [line])
-    ]
+    """Break long lines of a label: between settings of a variant, behind their names, else where they are full."""
+    lines = label.split("\n")
+    for sign in (", ", "="):
+        lines = [part for line in lines for part in _parted(line, sign)]
     return "\n".join(line[place : place + _LINE] for line in lines for place in range(0, len(line), _LINE))
+
+
+def _parted(line: str, sign: str) -> list[str]:
+    """Break a line of settings behind every `sign` if it is too long."""
+    long = len(line) > _LINE and "=" in line
+    return line.replace(sign, f"{sign.strip()}\n").split("\n") if long else [line]
 
 
 def _by_rank(column: str, order: Literal["ascending", "descending"] = "ascending") -> Chart:

@@ -9,6 +9,7 @@ import polars as pl
 from emergelab.report.information import Information
 from emergelab.report.series import MOST_COLOURS, Prepared
 
+IN_A_ROW = 5
 MOST_PANELS = 40
 
 
@@ -16,7 +17,8 @@ def arranged(information: Information, prepared: Prepared) -> tuple[Information,
     """Return a figure's rows and series as they are drawn.
 
     Up to eight trained series have a colour each. Of more, every variant has panels of its own, in which colours
-    tell the sizes and corpora; and of more panels than a reader can look through, variants are left out evenly.
+    tell the sizes and corpora: a row for each kind of task, in it the variants. Where there are too many for a row,
+    variants are left out evenly.
     """
     frame = information.frame
     if information.facet is None or frame.is_empty():
@@ -49,8 +51,8 @@ def _trained(frame: pl.DataFrame, prepared: Prepared) -> tuple[str, ...]:
 def _kept(frame: pl.DataFrame) -> pl.DataFrame:
     """Return the variants that are drawn: the first, the last, and as many evenly between as there is room for."""
     variants = frame.select("variant", "variant_rank").unique().sort("variant_rank")
-    panels = frame["panel"].n_unique() if "panel" in frame.columns else 1
-    room = max(2, MOST_PANELS // panels)
+    several = "panel" in frame.columns and frame["panel"].n_unique() > 1
+    room = IN_A_ROW if several else MOST_PANELS
     if variants.height <= room:
         return variants
     places = sorted({round(step * (variants.height - 1) / (room - 1)) for step in range(room)})
@@ -67,6 +69,7 @@ def _folded(frame: pl.DataFrame, facet: str) -> pl.DataFrame:
     return frame.with_columns(
         panel=label,
         panel_rank=rank + pl.col("variant_rank"),
+        in_a_row=pl.col("variant").n_unique() if panelled else pl.lit(IN_A_ROW, dtype=pl.UInt32),
         series=pl.col(facet),
         series_rank=pl.col("series_rank").min().over(facet),
     )

@@ -87,7 +87,7 @@ def _headline(prepared: Prepared) -> str:
         )
     largest_first = counts[::-1]
     (series, above, kinds), *smaller = sorted(largest_first, key=lambda found: found[0] != first_named)
-    if prepared.settings:
+    if prepared.settings or (not prepared.only_size and len(smaller) > _MOST_LISTED):
         return _headline_of_many((above, kinds), smaller, prepared, f"{at}, after {tokens} training tokens")
     others = [f"{name} on {number or 'none'}" for name, number, _ in smaller[:_MOST_LISTED]]
     left, noun = len(smaller) - len(others), "more size" if prepared.only_size else "more model"

@@ -16,10 +16,10 @@
 
   const columnsOf = (width, axis, minimum) => Math.max(1, Math.floor((width - axis + GAP) / (minimum + GAP)));
 
-  function fitFacet(view, panels, width, axis, minimum) {
+  function fitFacet(view, { panels, row }, width, axis, minimum) {
     const most = columnsOf(width, axis, minimum);
     const rows = Math.ceil(panels / most);
-    const columns = Math.ceil(panels / rows);
+    const columns = row && row <= most ? row : Math.ceil(panels / rows);
     const panel = Math.min(WIDEST, Math.floor((width - axis - GAP * (columns - 1)) / columns));
     view.columns = columns;
     if (panels % columns) view.resolve = { axis: { x: "independent" } };
@@ -50,7 +50,7 @@
       }
     }
     for (const view of views) {
-      if (view.facet) fitFacet(view, spec.usermeta.panels, share, axis, minimum);
+      if (view.facet) fitFacet(view, spec.usermeta, share, axis, minimum);
       else view.width = width - axis;
     }
     fitted.config.legend = { ...fitted.config.legend, columns: Math.max(1, Math.floor((width - axis) / spec.usermeta.legend)) };
