@@ -19,7 +19,7 @@ INSTALL := ./$(BIN)/python -m pip install --quiet --constraint constraints.txt \
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help demo report test lint types contracts tests slow bench docs pages tutorial format install clean
+.PHONY: help demo report test lint types contracts tests slow bench fuzz docs pages tutorial format install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,11 @@ slow: $(BIN)/.installed-dev ## Run the tests that take minutes
 
 bench: $(BIN)/.installed-dev ## Measure ratios of speed: JSON to stdout and to build/bench.json
 	@$(BIN)/python benchmarks --out build/bench.json
+
+fuzz: $(BIN)/.installed-dev ## Fuzz what reads files (TARGET=grammar, study or language; SECONDS=3600)
+	@$(INSTALL) --editable '.[fuzz]' && mkdir -p build/fuzz && cd build/fuzz && \
+	  $(ONE_THREAD) ../../$(BIN)/python ../../tests/fuzz/parsers.py $(or $(TARGET),grammar) $(or $(TARGET),grammar) \
+	  -max_total_time=$(or $(SECONDS),3600)
 
 docs: $(BIN)/.installed-dev ## Build the documentation into build/site; a broken link is an error
 	@$(BIN)/zensical build --clean --strict
