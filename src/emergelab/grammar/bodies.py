@@ -37,6 +37,7 @@ from emergelab.rng import Stream, stream
 
 PAD = 0  # behind the end of a row; no row prints the start token
 _MOST_BODIES = 500_000
+_MOST_SITES = 50_000
 _MOST_TOKENS = 400_000_000
 _TOKENS_AT_ONCE = 8_000_000
 _ENOUGH_VALUES = 512
@@ -154,10 +155,11 @@ class _LoopGoal:
 
 @dataclass(frozen=True, slots=True)
 class _SiteGoal:
-    """What a site prints where its attributes have these tables, as bytes."""
+    """What a site prints in `room` tokens at most where its attributes have these tables, as bytes."""
 
     site: int
     attributes: tuple[bytes, ...]
+    room: int
 
 
 _Goal: TypeAlias = _LoopGoal | _SiteGoal
@@ -180,6 +182,7 @@ class _Setting:
     joint: Int64[np.ndarray, " draws"]
     functions: Int64[np.ndarray, "draws slots"]
     variables: dict[int, UInt16[np.ndarray, "copies objects"]]
+    room: int
 
 
 class _Found:
@@ -263,16 +266,36 @@ class _Bodies:
                     self._require_few()
 
     def _work_out_site(self, goal: _SiteGoal) -> None:
-        tables = [np.frombuffer(table, dtype=np.uint16).reshape(self._shape) for table in goal.attributes]
         found = self._found[goal]
         before = len(found)
-        for production in self._sites.sites[goal.site].productions:
-            for setting in self._settings(goal, production, dict(enumerate(tables))):
-                for part in self._expand(production.lowered.items, setting):
-                    found.add(part.rows)
-                    self._require_few()
+        for site in self._handed_on(goal):
+            for production in self._sites.sites[site.site].productions:
+                if _only_call(production) is None:
+                    for setting in self._settings(goal, production, self._attributes(site)):
+                        for part in self._expand(production.lowered.items, setting):
+                            found.add(part.rows)
+                            self._require_few()
         if len(found) > before:
             self._waiting.update(self._asking[goal])
+
+    def _handed_on(self, goal: _SiteGoal) -> list[_SiteGoal]:
+        """Return the goal and all that productions which print nothing but a call hand it on to."""
+        reached = {goal: None}
+        for site in (waiting := [goal]):  # grows while it is walked along
+            for production in self._sites.sites[site.site].productions:
+                call = _only_call(production)
+                if call is not None:
+                    for setting in self._settings(goal, production, self._attributes(site)):
+                        new = [one for one in self._called(call, setting, goal.room) if one not in reached]
+                        reached.update(dict.fromkeys(new))
+                        waiting.extend(new)
+            if len(reached) > _MOST_SITES:
+                raise _too_many()
+        return waiting
+
+    def _attributes(self, goal: _SiteGoal) -> dict[int, UInt16[np.ndarray, "copies objects"]]:
+        tables = (np.frombuffer(table, dtype=np.uint16) for table in goal.attributes)
+        return {place: table.reshape(self._shape) for place, table in enumerate(tables)}
 
     def _settings(
         self,
@@ -281,14 +304,14 @@ class _Bodies:
         variables: dict[int, UInt16[np.ndarray, "copies objects"]],
     ) -> Iterator[_Setting]:
         """Yield the joint draws that are allowed, so many at once as memory bears."""
+        room = self._width if isinstance(goal, _LoopGoal) else goal.room
         functions = function_choices(self._language, production)
-        allowed = (
-            np.arange(len(functions)) if production.allowed is None else np.flatnonzero(production.allowed)
-        )
+        every = np.arange(len(functions))
+        allowed = every if production.allowed is None else np.flatnonzero(production.allowed)
         at_once = max(1, _TOKENS_AT_ONCE // (self._shape[0] * self._shape[1] * max(1, self._width)))
         for first in range(0, len(allowed), at_once):
             joint = allowed[first : first + at_once]
-            yield _Setting(goal, production, joint, functions[joint], variables)
+            yield _Setting(goal, production, joint, functions[joint], variables, room)
 
     def _require_few(self) -> None:
         bodies = len(self._bodies) + sum(map(len, self._found.values()))
@@ -301,19 +324,13 @@ class _Bodies:
         draws = np.arange(len(setting.joint))
         parts = [_Part(draws, np.empty((len(draws), 0, *self._shape), dtype=np.uint16))]
         for item in items:
-            more = self._item(item, setting)
-            parts = [_behind(first, second) for first in parts for second in more]
-            parts = [part for part in map(self._narrow, parts) if len(part.draws)]
+            room = setting.room - min(map(_shortest, parts), default=0)
+            more = self._item(item, setting, room)
+            parts = [_narrow(_behind(first, second), setting.room) for first in parts for second in more]
+            parts = [part for part in parts if len(part.draws)]
         return parts
 
-    def _narrow(self, part: _Part) -> _Part:
-        """Leave out bodies that are wider than any task."""
-        if part.rows.shape[1] <= self._width:
-            return part
-        kept = ~part.rows[:, self._width].any(axis=(1, 2))
-        return _Part(part.draws[kept], part.rows[kept, : self._width])
-
-    def _item(self, item: LoweredItem, setting: _Setting) -> list[_Part]:
+    def _item(self, item: LoweredItem, setting: _Setting, room: int) -> list[_Part]:
         draws = np.arange(len(setting.joint))
         match item:
             case LoweredTerminal():
@@ -323,7 +340,7 @@ class _Bodies:
                 values = self._values(item.term, setting) + np.uint16(self._first_object)
                 return [_Part(draws, values[:, None])]
             case LoweredCall() if all(term.local in setting.variables for term in item.arguments):
-                return list(self._call(item, setting))
+                return list(self._call(item, setting, room))
             case LoweredIf() if item.term.local in setting.variables:
                 return self._branches(item, setting)
             case _:
@@ -350,10 +367,10 @@ class _Bodies:
             for second in self._expand(item.otherwise, setting)
         ]
 
-    def _call(self, call: LoweredCall, setting: _Setting) -> Iterator[_Part]:
+    def _call(self, call: LoweredCall, setting: _Setting, room: int) -> Iterator[_Part]:
         """Yield what the rule called prints, joint draws that call it alike taken together."""
         found: dict[int, list[_Part]] = {}
-        for goal, draws in self._called(call, setting).items():
+        for goal, draws in self._called(call, setting, room).items():
             if goal not in self._found:
                 self._found[goal], self._asking[goal], self._waiting[goal] = _Found(), {}, None
             self._asking[goal][setting.goal] = None
@@ -365,7 +382,9 @@ class _Bodies:
             draws = np.concatenate([part.draws for part in parts])
             yield _Part(draws, np.concatenate([part.rows for part in parts]))
 
-    def _called(self, call: LoweredCall, setting: _Setting) -> dict[_SiteGoal, Int64[np.ndarray, " draws"]]:
+    def _called(
+        self, call: LoweredCall, setting: _Setting, room: int
+    ) -> dict[_SiteGoal, Int64[np.ndarray, " draws"]]:
         sites = setting.production.calls[call.number]
         joint = len(setting.joint)
         sites = np.broadcast_to(sites, joint) if len(sites) == 1 else sites[setting.joint]
@@ -373,7 +392,7 @@ class _Bodies:
         goals: dict[_SiteGoal, list[int]] = {}
         for draw in range(joint):
             attributes = tuple(table[draw].tobytes() for table in tables)
-            goals.setdefault(_SiteGoal(int(sites[draw]), attributes), []).append(draw)
+            goals.setdefault(_SiteGoal(int(sites[draw]), attributes, room), []).append(draw)
         return {goal: np.array(draws, dtype=np.int64) for goal, draws in goals.items()}
 
 
@@ -388,6 +407,28 @@ def _too_many() -> GrammarError:
 def _require_room(tokens: int) -> None:
     if tokens > _MOST_TOKENS:
         raise _too_many()
+
+
+def _only_call(production: SiteProduction) -> LoweredCall | None:
+    """Return the call of a production that prints nothing else."""
+    items = production.lowered.items
+    return items[0] if len(items) == 1 and isinstance(items[0], LoweredCall) else None
+
+
+def _shortest(part: _Part) -> int:
+    """Return the length of the shortest row."""
+    width = part.rows.shape[1]
+    if not width or part.rows[:, -1].all():
+        return width
+    return int(np.count_nonzero(part.rows, axis=1).min(initial=width))
+
+
+def _narrow(part: _Part, room: int) -> _Part:
+    """Leave out bodies that are wider than there is room."""
+    if part.rows.shape[1] <= room:
+        return part
+    kept = ~part.rows[:, room].any(axis=(1, 2))
+    return _Part(part.draws[kept], part.rows[kept, :room])
 
 
 def _behind(first: _Part, second: _Part) -> _Part:
