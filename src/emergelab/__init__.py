@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from emergelab.api.grammars import Document, Grammar, load_grammar, parse_grammar
-    from emergelab.api.runs import Run, catalogue, open_run, plan, run, score_pretrained
+    from emergelab.api.runs import Comparison, Run, catalogue, compare, open_run, plan, run, score_pretrained
     from emergelab.api.scoring import Evaluation, measure_losses, score, score_prompts
     from emergelab.errors import ArtifactError, EmergelabError, GrammarError, StudyError, UserError
     from emergelab.scores.predictor import Predictor
@@ -27,6 +27,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ArtifactError",
+    "Comparison",
     "Document",
     "EmergelabError",
     "Evaluation",
@@ -39,6 +40,7 @@ __all__ = [
     "UserError",
     "__version__",
     "catalogue",
+    "compare",
     "load_grammar",
     "measure_losses",
     "open_run",
@@ -52,7 +54,16 @@ __all__ = [
 
 _PLACES = {
     "emergelab.api.grammars": ("Document", "Grammar", "load_grammar", "parse_grammar"),
-    "emergelab.api.runs": ("Run", "catalogue", "open_run", "plan", "run", "score_pretrained"),
+    "emergelab.api.runs": (
+        "Comparison",
+        "Run",
+        "catalogue",
+        "compare",
+        "open_run",
+        "plan",
+        "run",
+        "score_pretrained",
+    ),
     "emergelab.api.scoring": ("Evaluation", "measure_losses", "score", "score_prompts"),
     "emergelab.errors": ("ArtifactError", "EmergelabError", "GrammarError", "StudyError", "UserError"),
     "emergelab.scores.predictor": ("Predictor",),

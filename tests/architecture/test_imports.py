@@ -42,3 +42,22 @@ def test_a_small_command_does_not_load_torch(arguments: tuple[str, ...]):
 )
 def test_importing_a_package_loads_nothing_heavy(module: str):
     assert loaded_after(f"import emergelab.{module}", HEAVY) == []
+
+
+def test_importing_the_package_loads_nothing_of_it():
+    code = (
+        "import emergelab, sys; assert [name for name in sys.modules if name.startswith('emergelab.')] == []"
+    )
+    assert loaded_after(code, (*HEAVY, "numpy", "pydantic")) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "heavy"),
+    [
+        ("el.load_grammar('functions').language", HEAVY),
+        ("el.plan('quickstart')", ("torch", "altair", "vl_convert")),
+        ("el.score, el.measure_losses, el.Evaluation", ("torch",)),
+    ],
+)
+def test_python_loads_what_it_uses(code: str, heavy: tuple[str, ...]):
+    assert loaded_after(f"import emergelab as el; {code}", heavy) == []

@@ -154,7 +154,9 @@ def test_models_are_listed_as_on_the_command_line(run: el.Run):
 
 def test_a_model_is_exported_as_by_the_command_that_its_card_names(run: el.Run, tmp_path: Path):
     out = run.export_model(tmp_path / "model", layers=1, tokens=1e3, licence="mit")
-    (line,) = re.findall(r"^emergelab (model .*)$", (out / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    (line,) = re.findall(
+        r"^emergelab (model .*)$", (out / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
     there = {path.name: path.read_bytes() for path in out.iterdir()}
     shutil.rmtree(out)
     assert command(*shlex.split(line), "--license", "mit").code == 0
@@ -208,6 +210,19 @@ def test_a_device_or_policy_that_is_none_is_refused():
         el.score_pretrained("nowhere", "functions", device="tpu")  # pyright: ignore[reportArgumentType]
     with pytest.raises(el.UserError, match="keep='some'"):
         el.run("quickstart", keep="some")  # pyright: ignore[reportArgumentType]
+
+
+def test_a_run_does_not_differ_from_itself(run: el.Run):
+    comparison = el.compare(run, str(run.folder), shots=3)
+    printed = command("compare", run.folder, run.folder, "--shots", "3", "--format", "json")
+    assert comparison.as_json() == json.loads(printed.out)
+    assert comparison.certain == 0
+    assert comparison.table["accuracy_difference"].drop_nulls().unique().to_list() == [0.0]
+
+
+def test_an_unknown_tracker_is_refused():
+    with pytest.raises(el.UserError, match="track='paper'"):
+        el.run("quickstart", track="paper")
 
 
 def test_the_page_on_tables_names_their_columns(run: el.Run):

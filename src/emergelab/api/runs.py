@@ -17,9 +17,12 @@ from emergelab.api.settings import written
 from emergelab.errors import UserError
 from emergelab.recipes import results, running
 from emergelab.recipes.catalogue import catalogue
+from emergelab.recipes.comparing import Comparison, compare_runs
 from emergelab.recipes.keep import Keep
 from emergelab.recipes.models import Models
 from emergelab.recipes.run_folder import RunFolder
+from emergelab.recipes.trackers import Tracker
+from emergelab.recipes.tracking import tracked
 from emergelab.scores.predictor import Predictor
 from emergelab.scores.prompts import PromptSet
 from emergelab.spec import Json
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 
     from emergelab.api.scoring import Evaluation
 
-__all__ = ["Run", "catalogue", "open_run", "plan", "run", "score_pretrained"]
+__all__ = ["Comparison", "Run", "catalogue", "compare", "open_run", "plan", "run", "score_pretrained"]
 
 _MOST_WORKERS = 10_000
 _MOST_SHOTS = 32_000
@@ -43,6 +46,7 @@ def run(
     settings: Mapping[str, Any] | None = None,
     workers: int | None = None,
     keep: Literal["all", "last", "best"] = "all",
+    track: str | Iterable[str] = (),
     progress: bool = True,
 ) -> Run:
     """Run a study, or go on with it: train its models, score them, and make the report.
@@ -51,7 +55,8 @@ def run(
     if not given). `settings` are entries put in place of the study's own: `{"train.tokens": [1e5, 2e5]}`.
     There is one worker process for each core if `workers` does not say. `keep` says which models stay once
     they are scored: all, or of each training run the last one or the one of lowest loss. With `progress` there
-    is a live view in terminals and notebooks, and lines of text elsewhere, on standard error.
+    is a live view in terminals and notebooks, and lines of text elsewhere, on standard error. `track` names
+    trackers that metrics are sent to while training goes on: tensorboard, mlflow, wandb.
 
     What is finished already is not made again. An interruption (KeyboardInterrupt) keeps everything that is
     finished, and what running steps have saved; the same call goes on from there. Raises StudyError,
@@ -60,7 +65,13 @@ def run(
     one_of("keep", keep, list(Keep))
     request = replace(_request(study, settings, out), keep=Keep(keep))
     slots = running.available_cores() if workers is None else whole("workers", workers, most=_MOST_WORKERS)
-    running.run_study(request, workers=slots, reporter=reporter(progress=progress))
+    trackers = (track,) if isinstance(track, str) else tuple(track)
+    for name in trackers:
+        one_of("track", name, list(Tracker))
+    shown = tracked(
+        reporter(progress=progress), [Tracker(name) for name in trackers], request.grid, request.folder
+    )
+    running.run_study(request, workers=slots, reporter=shown)
     return open_run(request.folder.path)
 
 
@@ -80,6 +91,18 @@ def open_run(folder: str | Path) -> Run:
     """Return the run that a folder holds, finished or not. Raises ArtifactError where there is none."""
     path = Path(folder)
     return Run(path, RunFolder(path).read_record())
+
+
+def compare(a: Run | str | Path, b: Run | str | Path, *, shots: int | None = None) -> Comparison:
+    """Say what differs between two finished runs: settings, cells, and the answers of corresponding models.
+
+    Answers are compared at `shots` examples, by default the most that both runs have, prompt by prompt where both
+    asked the same. Raises ArtifactError for what is no finished run and UserError for a number of examples that
+    they lack.
+    """
+    number = None if shots is None else whole("shots", shots, least=0, most=_MOST_SHOTS)
+    ours, theirs = (RunFolder(one.folder if isinstance(one, Run) else Path(one)) for one in (a, b))
+    return compare_runs(ours, theirs, shots=number)
 
 
 def _request(
