@@ -98,6 +98,8 @@ class _Tracked:
             return
         finished = self._process.finish(_SECONDS_TO_FINISH)
         self._hear()
+        self._process.close()
+        self._process = None
         if not finished:
             self._note(
                 f"{self._tracker} took longer than {_SECONDS_TO_FINISH:.0f} s to take the last metrics and was left "
@@ -147,7 +149,8 @@ class _Process:
             )
         self._log = Path(log.name)
         self._stdin = cast("IO[bytes]", self._process.stdin)
-        self._output = cast("IO[bytes]", self._process.stdout).fileno()
+        self._stdout = cast("IO[bytes]", self._process.stdout)
+        self._output = self._stdout.fileno()
         os.set_blocking(self._output, False)
         self._unread = b""
         self._lost = False
@@ -185,3 +188,7 @@ class _Process:
                 return False
             time.sleep(_SECONDS_BETWEEN_LOOKS)
         return True
+
+    def close(self) -> None:
+        """Let go of a process that has finished."""
+        self._stdout.close()

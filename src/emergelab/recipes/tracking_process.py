@@ -185,8 +185,8 @@ class _Place:
                 self.complained = True
                 summary = str(error).strip().partition("\n")[0][:300] or type(error).__name__
                 text = (
-                    f"{self.tracker} fails and is not told everything: {summary.rstrip('.')}. The run goes on. Give the same "
-                    f"command again to tell it the rest. More is in {self.folder / self.tracker}.log."
+                    f"{self.tracker} fails and is not told everything: {summary.rstrip('.')}. The run goes on. "
+                    f"Give the same command again to tell it the rest. More is in {self.folder / self.tracker}.log."
                 )
                 _say({"problem": text})
 
