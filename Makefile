@@ -19,7 +19,7 @@ INSTALL := ./$(BIN)/python -m pip install --quiet --constraint constraints.txt \
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help demo report test lint types contracts tests slow bench fuzz docs pages tutorial format install clean
+.PHONY: help demo report test lint types contracts tests slow faults bench fuzz docs pages tutorial format install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ tests: $(BIN)/.installed-dev ## Run the tests without the slow ones
 
 slow: $(BIN)/.installed-dev ## Run the tests that take minutes
 	@$(ONE_THREAD) $(BIN)/pytest -m slow
+
+faults: $(BIN)/.installed-dev ## Kill, fill and spoil runs at FAULT_POINTS=50 random points (an hour or less)
+	@FAULT_POINTS=$(or $(FAULT_POINTS),50) $(ONE_THREAD) $(BIN)/pytest tests/faults
 
 bench: $(BIN)/.installed-dev ## Measure ratios of speed: JSON to stdout and to build/bench.json
 	@$(BIN)/python benchmarks --out build/bench.json

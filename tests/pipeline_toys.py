@@ -171,6 +171,34 @@ def stuck(spec: Spec, inputs: Inputs, out: Path, context: StepContext):
     time.sleep(60)
 
 
+def training(spec: Spec, inputs: Inputs, out: Path, context: StepContext):
+    """Leave a checkpoint for each mark; `noise` makes every training another one."""
+    leave_trace("training")
+    noise = os.urandom(8).hex() if spec["noise"] else ""
+    for mark in spec["marks"]:
+        (out / f"tokens-{mark}.safetensors").write_text(f"{mark} {noise}")
+    (out / "log.parquet").write_text("log")
+    (out / "run.json").write_text("{}")
+
+
+def cell(spec: Spec, inputs: Inputs, out: Path, context: StepContext):
+    """Read the checkpoint of the cell's tokens."""
+    read = (inputs["train"] / f"tokens-{spec['tokens']}.safetensors").read_text()
+    (out / "cell.json").write_text(json.dumps({"loss": spec["loss"], "length": len(read)}))
+
+
+def tables(spec: Spec, inputs: Inputs, out: Path, context: StepContext):
+    """Read the logs and the cells."""
+    names = ("log.parquet", "cell.json")
+    read = [
+        (folder / name).read_text()
+        for folder in inputs.values()
+        for name in names
+        if (folder / name).exists()
+    ]
+    (out / "scores.parquet").write_text(str(read))
+
+
 def main() -> None:
     """Run what the command line asks for; 130 when interrupted, 2 for a user's mistake."""
     root, workers, function = sys.argv[1:4]

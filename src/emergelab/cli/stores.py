@@ -31,12 +31,12 @@ def store_list(
     output: FormatOption = Format.table,
 ) -> None:
     """List the artifacts: kind, name, state, bytes, seconds, when they were made, key."""
-    from emergelab.recipes.stores import find_store, list_artifacts, totals  # noqa: PLC0415
+    from emergelab.recipes.stores import find_store, list_artifacts  # noqa: PLC0415
 
-    store = find_store(place)
-    _print(list_artifacts(store, kind), output, "--kind chooses; --format csv or json prints all of them.")
-    if output is Format.table and kind is None:
-        console().print("; ".join(totals(store)), style="dim", soft_wrap=True)
+    rows, totals = list_artifacts(find_store(place), kind)
+    _print(rows, output, "--kind chooses; --format csv or json prints all of them.")
+    if output is Format.table:
+        console().print(totals, style="dim", soft_wrap=True)
 
 
 @store_app.command("query")
@@ -80,7 +80,7 @@ def store_clean(
 ) -> None:
     """Say what may go, and remove it with --yes: scratch of unfinished steps, damaged copies set aside."""
     from emergelab.pipeline.upkeep import clean, leftovers  # noqa: PLC0415
-    from emergelab.recipes.stores import find_store, megabytes  # noqa: PLC0415
+    from emergelab.recipes.stores import bytes_in_words, find_store  # noqa: PLC0415
 
     store = find_store(place)
     found = clean(store) if yes else leftovers(store)
@@ -89,8 +89,10 @@ def store_clean(
         typer.echo(json.dumps({"removed": yes, "leftovers": entries}, indent=1))
         return
     for leftover in found:
-        typer.echo(f"{leftover.path}: {leftover.what}, {megabytes(leftover.size)}, of {leftover.changed}")
-    total = megabytes(sum(leftover.size for leftover in found))
+        typer.echo(
+            f"{leftover.path}: {leftover.what}, {bytes_in_words(leftover.size)}, of {leftover.changed}"
+        )
+    total = bytes_in_words(sum(leftover.size for leftover in found))
     done = "Removed." if yes else "Nothing was removed; --yes does it."
     typer.echo(f"{len(found)} leftovers, {total}. {done}" if found else "There is nothing to clear away.")
 

@@ -57,6 +57,9 @@ def _spare_all_but_best(step: Step, readers: Mapping[Step, bool], store: Store) 
 
 
 def _others(step: Step, store: Store, kept: int | None) -> list[str]:
+    """Return all checkpoints but one. Where that one has gone by another policy, the others stay."""
+    if kept is not None and checkpoint_name(kept) in store.dropped(step):
+        return []
     return [checkpoint_name(tokens) for tokens in _milestones(step, store) if tokens != kept]
 
 

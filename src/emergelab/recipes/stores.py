@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from emergelab.errors import ArtifactError, UserError
 from emergelab.grammar.problems import suggestion
@@ -13,7 +14,11 @@ from emergelab.pipeline.index import ARTIFACT, index
 from emergelab.pipeline.store import Store
 from emergelab.recipes.results import Rows, query_files
 
+if TYPE_CHECKING:
+    import polars as pl
+
 TABLE = "artifacts"
+_MEGABYTE = 1_000_000
 _LISTED = ("kind", "name", "state", "bytes", "seconds", "made", "key")
 
 
@@ -34,8 +39,11 @@ def _is_store(folder: Path) -> bool:
     return (folder / ".locks").is_dir() or any(ARTIFACT.fullmatch(path.name) for path in folder.iterdir())
 
 
-def list_artifacts(store: Store, kind: str | None = None) -> Rows:
-    """Return the artifacts, in the order of kinds and names. Raises UserError for a kind that there is none of."""
+def list_artifacts(store: Store, kind: str | None = None) -> tuple[Rows, str]:
+    """Return the artifacts, in the order of kinds and names, and what they come to by kind, in words.
+
+    Raises UserError for a kind that there is none of.
+    """
     table = index(store)
     if kind is not None:
         kinds = sorted(set(table["kind"].to_list()))
@@ -45,7 +53,8 @@ def list_artifacts(store: Store, kind: str | None = None) -> Rows:
                 f"{suggestion(kind, kinds)}"
             )
         table = table.filter(table["kind"] == kind)
-    return Rows(_LISTED, table.select(_LISTED).sort("kind", "name", "key").iter_rows())
+    rows = table.select(_LISTED).sort("kind", "name", "key").iter_rows()
+    return Rows(_LISTED, rows), "; ".join(_totals(table))
 
 
 def query_artifacts(store: Store, sql: str) -> Rows:
@@ -60,15 +69,14 @@ def query_artifacts(store: Store, sql: str) -> Rows:
         return query_files({TABLE: path}, sql, stack.pop_all())
 
 
-def totals(store: Store) -> Iterator[str]:
-    """Yield what the store holds by kind, in words."""
+def _totals(table: pl.DataFrame) -> Iterator[str]:
     import polars as pl  # noqa: PLC0415 - slow to import
 
-    groups = index(store).group_by("kind").agg(pl.len(), pl.col("bytes").sum()).sort("kind")
+    groups = table.group_by("kind").agg(pl.len(), pl.col("bytes").sum()).sort("kind")
     for kind, count, size in groups.iter_rows():
-        yield f"{count:,} {kind}, {megabytes(size)}"
+        yield f"{count:,} of kind {kind}, {bytes_in_words(size)}"
 
 
-def megabytes(size: int) -> str:
+def bytes_in_words(size: int) -> str:
     """Return a number of bytes in words."""
-    return f"{size / 1e6:,.1f} MB"
+    return f"{size / 1e6:,.1f} MB" if size >= _MEGABYTE else f"{size / 1e3:,.1f} kB"
