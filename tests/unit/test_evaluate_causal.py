@@ -23,7 +23,7 @@ from emergelab.evaluate.generation import generate_answers
 from emergelab.evaluate.shots import score_prompts
 from emergelab.evaluate.trained import TrainedPredictor
 from emergelab.evaluate.wording import Lexicon
-from emergelab.grammar.language import START_TOKEN, Language
+from emergelab.grammar.language import END_TOKEN, START_TOKEN, Language
 from emergelab.model.spec import ModelSpec
 from emergelab.model.transformer.parameters import initialise, to_llama
 from emergelab.rng import stream
@@ -32,10 +32,12 @@ from small_languages import language_of
 from tiny_models import byte_level_tokenizer, tiny_gpt2, tiny_llama, word_level_tokenizer
 
 GRAMMAR = """
-world { objects 3 family f 3 permutations }
+world { objects 3 family f 3 permutations predicate q 2 density 0.5 }
 rule Document = each x ~ objects, stop 0.2 { x Value(x) ";" }
-rule Value(x) = 0.5: let a ~ f, b ~ f { b(a(x)) } | 0.5: let a ~ f, b ~ f { a(x) b(a(x)) }
+rule Value(x) = 0.4: let a ~ f, b ~ f { b(a(x)) } | 0.4: let a ~ f, b ~ f { a(x) b(a(x)) }
+              | 0.2: let a ~ f, t ~ q { if t(x) { a(x) "." } else { ":" } }
 task pair = let a ~ f, b ~ f  each x { x b(a(x)) ";" }  steps { x a(x) b(a(x)) ";" }
+task mixed = let a ~ f, t ~ q  each x { x if t(x) { a(x) "." } else { ":" } ";" }
 """
 
 
@@ -83,7 +85,11 @@ def case(request: pytest.FixtureRequest, language: Language) -> Case:
     wording = Lexicon(tokenizer, "tiny").wording(language.vocabulary, stream(0, "words"))
     _prefer(model, wording.numbers[wording.numbers >= 0])
     predictor = CausalPredictor("tiny", model, wording)
-    prompts = make_prompts(language, "pair", shots=3, prompts=8, stream=stream(1, "prompts"))
+    prompts = [
+        prompts
+        for task in ("pair", "mixed")
+        for prompts in make_prompts(language, task, shots=3, prompts=8, stream=stream(1, "prompts"))
+    ]
     return Case(model, tokenizer, predictor, wording.texts, prompts)
 
 
@@ -101,7 +107,9 @@ def _prefer(model: PreTrainedModel, words: np.ndarray) -> None:
 def tokens_of(case: Case, row: np.ndarray) -> list[int]:
     """Return what the tokenizer makes of a prompt as text."""
     assert row[0] == START_TOKEN
-    return case.tokenizer(" " + " ".join(case.texts[token] for token in row[1:]))["input_ids"]
+    return case.tokenizer(" " + " ".join(case.texts[token] for token in row[1:] if token != END_TOKEN))[
+        "input_ids"
+    ]
 
 
 @torch.inference_mode()
@@ -110,7 +118,7 @@ def twin(case: Case, prompts: PromptSet, decoding: str) -> pl.DataFrame:
     rows: list[dict[str, object]] = []
     for p, s in np.ndindex(*prompts.argument.shape):
         ids = tokens_of(case, prompts.tokens[p])
-        shift = len(ids) - prompts.tokens.shape[1]
+        shift = len(ids) - int((prompts.tokens[p] != END_TOKEN).sum())
         first, stop = prompts.argument[p, s] + 1 + shift, prompts.stop[p, s] + shift
         read, right, nats = ids[:first], [], []
         for place in range(first, stop):
@@ -119,7 +127,7 @@ def twin(case: Case, prompts: PromptSet, decoding: str) -> pl.DataFrame:
             right.append(bool(logits[ids[place]] > others.max()))
             nats.append(float(torch.logsumexp(logits, 0) - logits[ids[place]]))
             read = [*read, ids[place] if decoding == "teacher_forced" else int(logits.argmax())]
-        steps = prompts.steps[p, s] + shift - first
+        steps = prompts.steps[p, s][prompts.steps[p, s] >= 0] + shift - first
         rows.append({"prompt": p, "shot": s, "step": 0, "correct": all(right), "nats": sum(nats)})
         rows += [
             {"prompt": p, "shot": s, "step": k + 1, "correct": right[step], "nats": nats[step]}
@@ -140,7 +148,8 @@ def test_answers_are_those_of_the_models_own_logits(case: Case):
         free = generate_answers(case.predictor, prompts, cell="c")
         assert free["correct"].to_list() == twin(case, prompts, "free")["correct"].to_list()
         right += int(forced["correct"].sum())
-    assert right >= 5
+    assert right > 2
+    assert (case.prompts[-1].tokens[:, -1] == END_TOKEN).any()  # rows of several lengths
 
 
 def test_memory_is_bounded_without_a_change(case: Case, monkeypatch: pytest.MonkeyPatch):
@@ -178,7 +187,7 @@ def test_the_law_is_that_of_the_whole_vocabulary(case: Case):
         ids = tokens_of(case, row)
         with torch.inference_mode():
             logits = torch.log_softmax(case.model(torch.tensor([ids])).logits[0].double(), -1).numpy()
-        known = [number for number in case.predictor.numbers(np.arange(7)) if number >= 0]
+        known = [number for number in case.predictor.numbers(np.arange(9)) if number >= 0]
         rest = np.delete(logits, known, axis=1).max(axis=1)
         shift = len(ids) - len(row)
         np.testing.assert_allclose(found[max(0, -shift) :, -1], rest[max(0, shift) :], rtol=1e-4)

@@ -186,6 +186,7 @@ def test_the_command(llama: Path, grammar: Path, tmp_path: Path):
     assert record["model"]["digest"] == model_digest(llama)
     assert len(record["words"]["words=0"]) == 8
     assert record["finished"]
+    assert "no study trained" in refused("report", tmp_path / "run")
     # Its tables are those of a run.
     scores = json.loads(command("results", tmp_path / "run", "--format", "json").out)
     assert {row["task"] for row in scores} == {"single"}

@@ -12,7 +12,7 @@ from jaxtyping import Float32, Int32, Int64, UInt16
 from torch import Tensor
 
 from emergelab.evaluate.wording import NO_TOKEN, Wording
-from emergelab.grammar.language import START_TOKEN
+from emergelab.grammar.language import END_TOKEN, START_TOKEN
 from emergelab.scores.predictor import Branches
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class CausalPredictor:
     probabilities come to at most 1. In free generation the model reads on from the token that it
     really wrote. Tokens that the model lacks have probability 0. Where its tokenizer puts nothing in
     front of a text the law behind the start token is uniform: the model has read nothing. Prompts begin with
-    the start token; all have one length, so nothing is ever padded.
+    the start token; the model needs no padding token of its own.
     """
 
     def __init__(self, name: str, model: PreTrainedModel, wording: Wording) -> None:
@@ -64,10 +64,14 @@ class CausalPredictor:
         return _CausalBranches(self, [self._read(part, keep=True) for part in self._parts(tokens)])
 
     def spell(self, tokens: UInt16[np.ndarray, "prompts length"]) -> Int64[np.ndarray, "prompts spelled"]:
-        """Return prompts in the model's tokens. Raises ValueError for what the model has no token for."""
+        """Return prompts in the model's tokens. Raises ValueError for what the model has no token for.
+
+        End tokens behind a prompt's last row, where no answer is read, may become any token.
+        """
         if (tokens[:, :1] != START_TOKEN).any():
             raise ValueError("A prompt must begin with the start token.")
         spelled = self.numbers(tokens[:, 1:])
+        spelled[(spelled == NO_TOKEN) & (tokens[:, 1:] == END_TOKEN)] = int(self._known[0])
         if (spelled == NO_TOKEN).any():
             raise ValueError("A prompt must consist of tokens that the model knows.")
         prefix = np.array(self._wording.prefix, dtype=np.int64)

@@ -90,12 +90,12 @@ class Lexicon:
     def require_as_read(self, wording: Wording, tokens: UInt16[np.ndarray, "prompts length"]) -> None:
         """Refuse prompts that the tokenizer, given their text, would read as other tokens.
 
-        The text are the words after the start token, with spaces between. Raises UserError.
+        The text are the words between start and end, with spaces between them. Raises UserError.
         """
-        texts = [self._lead + " ".join(wording.texts[token] for token in row[1:]) for row in tokens]
-        expected = wording.numbers[tokens[:, 1:]]
-        for text, numbers, found in zip(texts, expected.tolist(), self._encode(texts), strict=True):
-            if found != numbers:
+        rows = [row[1:][row[1:] != END_TOKEN] for row in tokens]
+        texts = [self._lead + " ".join(wording.texts[token] for token in row) for row in rows]
+        for row, text, found in zip(rows, texts, self._encode(texts), strict=True):
+            if found != wording.numbers[row].tolist():
                 raise UserError(
                     f"The tokenizer of {self._name} reads {text[:80]!r} as other tokens than its words are "
                     "alone. A prompt must be the same tokens in running text. Evaluate a model whose tokenizer "

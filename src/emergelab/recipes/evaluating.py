@@ -18,6 +18,7 @@ from emergelab.grammar.language import Language, Vocabulary
 from emergelab.grammar.library import find_grammar, load_grammar
 from emergelab.grammar.notation import render
 from emergelab.grammar.problems import suggestion
+from emergelab.grammar.rows import row_width
 from emergelab.grammar.shelf import SourceFile
 from emergelab.pipeline import manifest
 from emergelab.pipeline.events import Reporter
@@ -321,10 +322,9 @@ def _require_context(
 
 def _length(language: Language, tasks: Sequence[str], shots: int) -> int:
     """Return how many words a model must read before the last token of the longest prompt."""
-    forms = [
-        items for task in language.syntax.tasks if task.name in tasks for items in (task.direct, task.steps)
-    ]
-    return (shots + 1) * max(len(items or ()) for items in forms) - 1
+    asked = [task for task in language.syntax.tasks if task.name in tasks]
+    widths = [row_width(items) for task in asked for items in (task.direct, task.steps) if items is not None]
+    return (shots + 1) * max(widths) - 1
 
 
 def _command(model: Path, asked: Questions, out: Path, device: str) -> str:

@@ -113,7 +113,7 @@ class RunFolder:
         if not self.store.path(_Named(record["tables"])).exists():
             raise ArtifactError(
                 f"The run in {self.path} is not finished: its tables are missing. Give the command "
-                f"`emergelab run {record['command']}` again: it goes on where it stopped."
+                f"`emergelab {record.get('verb', 'run')} {record['command']}` again: it goes on where it stopped."
             )
         return self.open_artifact(record["tables"])
 

@@ -189,6 +189,11 @@ def read_content(folder: RunFolder) -> ReportInput:
     from emergelab.report.content import ReportInput  # noqa: PLC0415
 
     record, tables = folder.read_record(), folder.open_tables()
+    if record.get("verb") == "evaluate":
+        raise ArtifactError(
+            f"{folder.path} holds the answers of a model that no study trained. A report shows a study. Print its "
+            f"tables with `emergelab results {folder.path}`."
+        )
     corpora = _corpora(folder, record)
     names = ("items", "scores", "curves", "losses", "cells")
     frames = {name: pl.read_parquet(tables / f"{name}.parquet") for name in names}
