@@ -455,11 +455,13 @@ task chain = let a ~ f, b ~ f each x { x b(a(x)) ";" } steps { x a(x) b(a(x)) ";
 
 
 def test_bodies_of_rules_that_call_themselves() -> None:
+    found = 0
     for key in range(4):
         language = language_of(CHAINS, key)
         expected = SlowBodies(language).all()
         assert printable(language, "full") == expected
-        assert len(expected) > 10
+        found += len(expected)
+    assert found > 30
 
 
 @settings(max_examples=30)
