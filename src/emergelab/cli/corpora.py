@@ -168,3 +168,27 @@ def _sized(
             "Ask for fewer, or for all by asking for no number."
         )
     return replace(spec, train=train, validation=spec.validation if validation is None else validation)
+
+
+@corpus_app.command("prompts")
+def corpus_prompts(
+    grammar: Annotated[
+        str, typer.Argument(metavar="NAME|FILE", help="A shipped grammar's name or a .cag file.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE.parquet|FILE.jsonl", help="The file to write.")],
+    tasks: Annotated[list[str] | None, typer.Option("--task", help="Which task; by default all.")] = None,
+    prompts: Annotated[int, typer.Option(min=1, max=100_000, help="How many of each form and split.")] = 512,
+    shots: Annotated[int, typer.Option(min=0, max=1_000, help="Ask with 0 to so many examples.")] = 10,
+    key: Annotated[int, typer.Option(min=0, help="The key of world and prompts.")] = 0,
+    settings: SettingsOption = None,
+) -> None:
+    """Write the questions that a study with this key asks, with answers and chance, for other tools."""
+    from emergelab.grammar.library import find_grammar, load_grammar  # noqa: PLC0415
+    from emergelab.grammar.notation_numbers import read_settings  # noqa: PLC0415
+    from emergelab.recipes.exporting_corpora import grammar_language  # noqa: PLC0415
+    from emergelab.recipes.exporting_prompts import Asked, export_prompts  # noqa: PLC0415
+
+    syntax = load_grammar(find_grammar(grammar), read_settings(settings or []))
+    language = grammar_language(syntax, key)
+    rows = export_prompts(language, out, Asked(tasks=tasks or (), prompts=prompts, shots=shots, key=key))
+    typer.echo(f"{rows:,} questions, in\n{out.absolute()}")
