@@ -63,6 +63,24 @@ def test_every_chart_is_drawn_in_silence_and_nothing_is_fetched(
     assert page.requests() == [report.as_uri()]
 
 
+@pytest.mark.parametrize("crowded", [False, True])
+def test_studies_of_settings_are_drawn_in_silence_and_fit_a_phone(
+    page: chromium.Page, tmp_path: Path, *, crowded: bool
+):
+    silent, rates = (0.1, 0.9), (0.005, 0.01, 0.02, 0.04) if crowded else (0.01, 0.02)
+    variants = tuple(f"pair.silent={a}, matrix_learning_rate={b}" for a in silent for b in rates)
+    design = Design(layers=(1, 4), tokens=(3_000_000,), shots=1, prompts=8, variants=variants)
+    path = write_report(report_input(design), tmp_path / "report")
+    for width in (1280, 390):
+        page.events.clear()
+        page.open(path, width=width)
+        marks = page.value(MARKS)
+        assert len(marks) == 9  # of the eight, all but that over tokens; two over settings
+        assert all(count > 0 for count in marks)
+        assert page.complaints() == []
+        assert page.value(OVERFLOW) == 0
+
+
 @pytest.mark.parametrize("width", [1280, 768, 390, 320])
 def test_nothing_overflows(page: chromium.Page, report: Path, width: int):
     page.open(report, width=width)

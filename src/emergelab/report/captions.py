@@ -136,13 +136,14 @@ def training_loss(information: Information, prepared: Prepared) -> str:
     return (
         "Each point is a mean over the tokens of a stretch of training steps, on the batches trained on. "
         "Arguments drawn at random cannot be foretold, so the loss cannot reach zero. The learning rate decays "
-        f"to zero at the end{facts.over_share(prepared)}, and the loss falls with it. {_last_losses(listed, ends)}"
+        f"to zero at the end{facts.over_share(prepared)}, and the loss falls with it. "
+        f"{_last_losses(listed, ends, prepared)}"
     )
 
 
-def _last_losses(listed: list[str], ends: pl.DataFrame) -> str:
-    """List the last losses, or of many the lowest and the highest."""
-    if len(listed) > facts.MOST_SIZES:
+def _last_losses(listed: list[str], ends: pl.DataFrame, prepared: Prepared) -> str:
+    """List the last losses; of many, and of those with settings in their names, the lowest and the highest."""
+    if len(listed) > facts.MOST_SIZES or prepared.settings:
         low, high = words.nats(float(str(ends["low"].min()))), words.nats(float(str(ends["high"].max())))
         return f"The last values lie between {low} and {high} nats per token."
     seeds = ", lowest to highest of the seeds" if ends["runs"].max() != 1 else ""

@@ -23,7 +23,8 @@ GUESS = "uniform guess"
 MOST_COLUMNS = 5
 PANEL_WIDTH = 172
 PANEL_HEIGHT = 150
-_CELL_WIDTH = 36
+_CELL_WIDTH, _CELL_HEIGHT = 36, 28
+_LABEL, _LABEL_LINE = 260, 13  # of the rows of a heat map, in pixels
 _DIGITS = 5
 _TEN, _THOUSAND = 10, 1000
 _SYMBOL, _LETTER = 34, 7  # widths, in pixels
@@ -202,7 +203,9 @@ def draw_grid(information: Information, prepared: Prepared) -> Drawing:
     axis = alt.Axis(labelExpr=_COUNT, labelAngle=0, ticks=False, domain=False)
     x = alt.X("train_tokens:O", title="training tokens", axis=axis)
     largest_first = _by_rank("series_rank", "descending")
-    y = alt.Y("series:N", title=None, sort=largest_first, axis=alt.Axis(ticks=False, domain=False))
+    more = max(name.count(", ") for name in frame["series"])  # lines of a label behind its first
+    label = {"labelExpr": "split(datum.label, ', ')", "labelLimit": _LABEL, "labelOffset": -6 * more}
+    y = alt.Y("series:N", title=None, sort=largest_first, axis=alt.Axis(ticks=False, domain=False, **label))
     base = alt.Chart().encode(x=x, y=y)
     cell = base.mark_rect(stroke=theme.variable("card"), strokeWidth=2, cornerRadius=3)
     colour, ink = (
@@ -211,7 +214,8 @@ def draw_grid(information: Information, prepared: Prepared) -> Drawing:
     cells = cell.encode(color=colour, tooltip=_tooltip(frame, "value", "train_tokens"))
     text = base.mark_text(fontSize=11).encode(text="text:N", color=ink)
     layers = [alt.layer(cells, text).resolve_scale(color="independent")]
-    chart = _facet(layers, frame, _ROWS, height=28 * frame["series"].n_unique())
+    tall = max(_CELL_HEIGHT, _LABEL_LINE * (1 + more) + 6)
+    chart = _facet(layers, frame, _ROWS, height=tall * frame["series"].n_unique())
     return Drawing(chart=chart, rows={_ROWS: frame}, minimum=_CELL_WIDTH * frame["train_tokens"].n_unique())
 
 
@@ -389,8 +393,11 @@ def _tokens_axis(frame: pl.DataFrame) -> Chart:
 
 def _setting_axis(frame: pl.DataFrame) -> Chart:
     values = frame["setting_value"].unique().sort().to_list()
-    kind = "log" if _geometric(values) else "linear"
-    scale = alt.Scale(type=kind, nice=False, zero=False, padding=14)
+    log = _geometric(values)
+    # Vega warns of a log scale that is told to leave zero out.
+    scale = alt.Scale(
+        type="log" if log else "linear", nice=False, zero=alt.Undefined if log else False, padding=14
+    )
     large = max(map(abs, values)) >= _THOUSAND
     axis = alt.Axis(values=values, labelExpr=_COUNT if large else "format(datum.value, '.4~g')")
     return alt.X("setting_value:Q", title=str(frame["setting"][0]), scale=scale, axis=axis)

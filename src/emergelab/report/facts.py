@@ -322,7 +322,7 @@ def above_by_size(prepared: Prepared) -> list[tuple[str, int, int]] | None:
 def by_size(prepared: Prepared) -> str:
     """Return how many kinds of task each size answers above both marks, or nothing: not known, or too many."""
     counts = above_by_size(prepared) or []
-    if len(counts) > MOST_SIZES:
+    if len(counts) > MOST_SIZES or prepared.settings:
         return ""
     listed = [f"{series} {above} of {kinds}" for series, above, kinds in counts]
     each = "size" if prepared.only_size else "model"
