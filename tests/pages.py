@@ -3,6 +3,7 @@
 `docs/commands.md` says what Typer's own help says.
 """
 
+import html
 import inspect
 import sys
 from collections.abc import Iterator
@@ -53,9 +54,11 @@ def _sections(command: Any, name: str) -> Iterator[str]:
 
 
 def _row(record: tuple[str, str]) -> str:
-    names, meaning = (" ".join(text.split()).replace("|", "\\|") for text in record)
-    meaning = meaning.replace("<", "&lt;")  # else the page takes it for HTML
-    return f"| `{names}` | {meaning} |"
+    # As HTML: a bar inside of backticks would end a table's cell, and escaped it keeps its backslash.
+    names, meaning = (
+        html.escape(" ".join(text.split()), quote=False).replace("|", "&#124;") for text in record
+    )
+    return f"| <code>{names}</code> | {meaning} |"
 
 
 def main() -> None:
