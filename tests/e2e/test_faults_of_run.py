@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,25 @@ def test_a_reader_that_has_seen_enough():
         running.stdout.readline()
         running.stdout.close()
         assert running.stderr.read() == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_any_command_ends_as_one_that_was_interrupted(number: signal.Signals):
+    words = [*PROGRAM, "grammar", "sample", "functions", "-n", "1000000", "--json"]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as running:
+        status = Path(f"/proc/{running.pid}/status")
+        while not caught(status.read_text(), number):
+            time.sleep(0.02)
+        running.send_signal(number)
+        _, errors = running.communicate(timeout=60)
+    assert (running.returncode, errors) == (130, "")
+
+
+def caught(status: str, number: signal.Signals) -> bool:
+    """Tell whether a process of this status handles the signal."""
+    [line] = [line for line in status.splitlines() if line.startswith("SigCgt:")]
+    handles_all = [int(line.split()[1], 16) >> (each - 1) & 1 for each in (number, signal.SIGTERM)]
+    return all(handles_all)
 
 
 def test_a_full_disk_under_a_run(study: Path, tmp_path: Path):
