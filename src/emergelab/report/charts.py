@@ -204,8 +204,14 @@ def draw_grid(information: Information, prepared: Prepared) -> Drawing:
     x = alt.X("train_tokens:O", title="training tokens", axis=axis)
     largest_first = _by_rank("series_rank", "descending")
     more = max(name.count(", ") for name in frame["series"])  # lines of a label behind its first
-    label = {"labelExpr": "split(datum.label, ', ')", "labelLimit": _LABEL, "labelOffset": -6 * more}
-    y = alt.Y("series:N", title=None, sort=largest_first, axis=alt.Axis(ticks=False, domain=False, **label))
+    labels = alt.Axis(
+        ticks=False,
+        domain=False,
+        labelExpr="split(datum.label, ', ')",
+        labelLimit=_LABEL,
+        labelOffset=-6 * more,
+    )
+    y = alt.Y("series:N", title=None, sort=largest_first, axis=labels)
     base = alt.Chart().encode(x=x, y=y)
     cell = base.mark_rect(stroke=theme.variable("card"), strokeWidth=2, cornerRadius=3)
     colour, ink = (
