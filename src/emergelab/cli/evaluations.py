@@ -72,7 +72,4 @@ def _print(request: EvaluationRequest, output: Format) -> None:
         typer.echo(line)
     if next(rows.rows, None) is not None:
         say_cut(console(), "--format csv or json prints all rows and columns.")
-    words = (
-        f"over {request.questions.renderings} draws of words" if request.pooled else "for these words alone"
-    )
-    typer.echo(f"95 % intervals {words}. All tables: emergelab results {request.folder.path}")
+    typer.echo(f"95 % intervals {request.scope}. All tables: emergelab results {request.folder.path}")

@@ -85,7 +85,19 @@ class EvaluationRequest:
     @property
     def pooled(self) -> bool:
         """Whether there are several draws of words to be taken together."""
-        return len(set(self.record["words"])) > 1  # pyright: ignore[reportArgumentType] - a mapping by draw
+        return len(self._draws) > 1
+
+    @property
+    def scope(self) -> str:
+        """What the intervals hold for, in words."""
+        if self.pooled:
+            return f"over {len(self._draws)} draws of words"
+        return "in the model's own words" if _OWN in self._draws else "for these words alone"
+
+    @property
+    def _draws(self) -> list[str]:
+        words: Any = self.record["words"]
+        return list(words)
 
 
 def prepare_evaluation(
