@@ -21,7 +21,8 @@ _NO_LICENCE = "unknown"
 def licence_of(name: str, text: str, wanted: str | None) -> str:
     """Return the identifier of the licence: the one wanted, else that of a shipped grammar, else `unknown`.
 
-    `text` is the grammar as it is rendered, which tells whether one of that name is the shipped one. Raises UserError for what is no identifier.
+    `text` is the grammar as it is rendered, which tells whether one of that name is the shipped one. Raises
+    UserError for what is no identifier.
     """
     if wanted is None:
         own = name in shipped_grammars() and render(load_grammar(find_grammar(name))) == text
