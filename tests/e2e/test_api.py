@@ -184,6 +184,14 @@ def test_the_documents_of_a_grammar_are_exported(tmp_path: Path):
     )
 
 
+def test_prompts_are_exported_as_on_the_command_line(tmp_path: Path):
+    one, other = tmp_path / "one.jsonl", tmp_path / "other.jsonl"
+    assert el.load_grammar("functions").export_prompts(one, tasks="pair", shots=2, prompts=3) == one
+    asked = ("--task", "pair", "--shots", "2", "--prompts", "3")
+    assert command("corpus", "prompts", "functions", "--out", other, *asked).code == 0
+    assert one.read_bytes() == other.read_bytes()
+
+
 @pytest.mark.parametrize("asked", [{"documents": 0}, {"law": "half"}, {"seed": -1}])
 def test_wrong_exports_are_refused(tmp_path: Path, asked: dict):
     with pytest.raises(el.UserError, match=str(*asked.values())):

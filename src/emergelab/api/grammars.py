@@ -206,6 +206,31 @@ class Grammar:
         )
         return export_documents(spec, self.name, Path(out), licence)
 
+    def export_prompts(
+        self,
+        out: str | Path,
+        *,
+        tasks: str | Iterable[str] | None = None,
+        shots: int = 10,
+        prompts: int = 512,
+    ) -> Path:
+        """Write the questions that `prompts` asks, one with each number of examples, with answers and chance.
+
+        `out` is a file that ends in `.parquet` or `.jsonl`. Returns it; raises UserError as `prompts` does, and
+        where it holds something else.
+        """
+        from emergelab.recipes.exporting_corpora import grammar_language  # noqa: PLC0415
+        from emergelab.recipes.exporting_prompts import Asked, export_prompts  # noqa: PLC0415
+
+        asked = Asked(
+            tasks=chosen(tasks, self.tasks, f"Grammar {self.name}"),
+            prompts=whole("prompts", prompts),
+            shots=whole("shots", shots, least=0, most=_MOST_LENGTH),
+            key=self.key if self.prompt_key is None else self.prompt_key,
+        )
+        export_prompts(grammar_language(self.syntax, self.key), Path(out), asked)
+        return Path(out)
+
     def text_of(self, tokens: Integer[np.ndarray, " tokens"] | Sequence[int]) -> str:
         """Return tokens as text: their words, parted by spaces."""
         return " ".join(self.vocabulary[token] for token in tokens)
