@@ -30,7 +30,8 @@ def _toml(entry: str, value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)  # TOML's strings have JSON's escapes
+        # TOML's strings have JSON's escapes, and want one more sign escaped.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     # NumPy's numbers are numbers, too.
     if isinstance(value, Integral):
         return str(int(value))
