@@ -273,7 +273,7 @@ def _train_step(study: Study, run: RunSpec) -> Step:
         name=f"train {run.name}",
         kind="train",
         function=f"{_STAGES}:train_run",
-        version=1,
+        version=2,
         spec={
             "language": run.grammar.language,
             "model": run.model.model_dump(),
