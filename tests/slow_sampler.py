@@ -96,6 +96,7 @@ class Block:
     variable: object
     item: Some | Each
     body: Lazy
+    is_scope: bool = False
 
 
 @dataclass(eq=False)
@@ -109,7 +110,9 @@ class Choice:
 
 @dataclass(eq=False)
 class Turn:
-    """The outermost repetition begins another turn."""
+    """The outermost repetition begins a turn, or ends one."""
+
+    begins: bool
 
 
 Node = Text | Object | Block | Choice | Turn
@@ -132,8 +135,9 @@ class Names:
         bound = dict(zip((draw.name for draw in let.draws), self.joint[id(let)], strict=True))
         return replace(self, functions=self.functions | bound)
 
-    def inside(self, name: str, variable: object) -> Names:
-        return replace(self, values=self.values | {name: (variable, ())}, outermost=False)
+    def inside(self, name: str, variable: object, *, is_scope: bool) -> Names:
+        values = self.values | {name: (variable, ())}
+        return replace(self, values=values, outermost=self.outermost and is_scope)
 
 
 class SlowSampler:
@@ -164,8 +168,7 @@ class SlowSampler:
         except Full:
             pass
         if labelled:
-            for block in blocks:
-                annotate([block], {}, ())
+            Labeller(self.statement).annotate(blocks)
         tokens = [
             Token(text, node.role if node else "other", statement, row, node.skills if node else ())
             for text, node, statement, row in self.tokens
@@ -205,10 +208,12 @@ class SlowSampler:
                     yield from self.repeat(item, names)
                 case Some() | Each():
                     variable = object()
-                    body = self.derive(item.body, names.inside(item.variable, variable))
-                    yield Block(variable, item, Lazy(body))
+                    is_scope = isinstance(item, Some) and repeats(self.syntax, item.body, frozenset())
+                    body = self.derive(item.body, names.inside(item.variable, variable, is_scope=is_scope))
+                    yield Block(variable, item, Lazy(body), is_scope and names.outermost)
                 case If():
-                    then, otherwise = (Lazy(self.derive(body, names)) for body in (item.then, item.otherwise))
+                    inner = replace(names, outermost=False)
+                    then, otherwise = (Lazy(self.derive(body, inner)) for body in (item.then, item.otherwise))
                     yield Choice(names.functions[item.predicate], *names.value(item.term), then, otherwise)
 
     def call(self, call: Call, names: Names) -> Iterator[Node]:
@@ -220,8 +225,10 @@ class SlowSampler:
     def repeat(self, item: Repeat, names: Names) -> Iterator[Node]:
         for done in itertools.count(1):
             if names.outermost:
-                yield Turn()
+                yield Turn(begins=True)
             yield from self.call(item.call, replace(names, outermost=False))
+            if names.outermost:
+                yield Turn(begins=False)
             if not self.goes_on(item.law, done):
                 return
 
@@ -252,7 +259,7 @@ class SlowSampler:
                 case Let():
                     yield from self.exposed(item.body, names.within(item))
                 case Some() | Each():
-                    yield from self.exposed(item.body, names.inside(item.variable, None))
+                    yield from self.exposed(item.body, names.inside(item.variable, None, is_scope=False))
                 case If():
                     yield from self.exposed((*item.then, *item.otherwise), names)
                 case Call() | Repeat():
@@ -277,7 +284,7 @@ class SlowSampler:
         for node in nodes:
             match node:
                 case Turn():
-                    self.statement += 1
+                    self.statement += node.begins
                 case Text():
                     self.emit(node.text, node, row)
                 case Object():
@@ -371,7 +378,53 @@ def prints_bare(
     return False
 
 
+def repeats(syntax: GrammarSyntax, items: Iterable[Item], seen: frozenset[str]) -> bool:
+    """Tell whether items may repeat a call outside loops and `if`."""
+    for item in items:
+        match item:
+            case Repeat():
+                return True
+            case Let() | Some() if repeats(syntax, item.body, seen):
+                return True
+            case Call() if item.rule not in seen:
+                rule = syntax.rule(item.rule)
+                assert rule is not None
+                inner = seen | {item.rule}
+                if any(repeats(syntax, production.items, inner) for production in rule.productions):
+                    return True
+            case _:
+                pass
+    return False
+
+
 # --- Labels: properties of a place in the derivation ------------------------------------------------------
+
+
+class Labeller:
+    """Labels a document: every statement inside a scope by itself, as if it were a row, up to the last one printed."""
+
+    def __init__(self, last: int) -> None:
+        self.left = last + 1
+
+    def annotate(self, nodes: Iterable[Node], *, in_scope: bool = False) -> None:
+        row: list[Node] | None = None
+        for node in nodes:
+            match node:
+                case Turn(begins=True):
+                    if self.left == 0:
+                        return
+                    self.left -= 1
+                    row = [] if in_scope else None
+                case Turn():
+                    annotate(row or [], {}, ())
+                    end_row(row or [], (False, False))
+                    row = None
+                case _ if row is not None:
+                    row.append(node)
+                case Block(is_scope=True):
+                    self.annotate(node.body, in_scope=True)
+                case _:
+                    annotate([node], {}, ())
 
 
 def annotate(nodes: Iterable[Node], seen: dict[object, list[Chain]], asked: Chain) -> None:

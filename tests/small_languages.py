@@ -91,6 +91,30 @@ SMALL = {
         rule Document = Line* stop 0.5 "=" Line* uniform 1 2 some x ~ objects {{ x Tail(x)* uniform 1 2 }}
         rule Line = 0.5: "+" | 0.5: "-"
         rule Tail(x) = 0.5: x | 0.5: let a ~ f {{ a(x) }}""",
+    "scope": f"""{_F}
+        rule Document = some y ~ objects {{ "of" y Line(y)* stop 0.5 "!" }}
+        rule Line(y) = 0.4: y let a ~ f {{ a(y) }} "." | 0.2: each x ~ objects, stop 0.6 {{ x Value(x) ";" }}
+                     | 0.4: Value(y) each x ~ objects, stop 0.6 {{ x y }} "," y
+        rule Value(x) = let a ~ f {{ a(x) }}""",
+    "scopes in turn": """world { objects 2 }
+        rule Document = some y ~ objects power 1 { Part(y) Line(y)* uniform 1 2 } some z ~ objects { Line(z)* stop 1 }
+        rule Part(y) = 0.5: Line(y)* uniform 1 2 | 0.5: some z ~ objects { Line(z)* stop 1 } "/"
+        rule Line(y) = 0.5: y "." y | 0.5: some x ~ objects { x Word* uniform 1 2 }
+        rule Word = "+" """,
+    "asked of the scope": """world { objects 2 predicate p 2 density 0.5 }
+        rule Document = some y ~ objects { let q ~ p { Line(y)* uniform 1 2 if q(y) { Line(y) "/" y } } }
+        rule Line(y) = let q ~ p { y if q(y) { y "." } else { "," y } }""",
+    "repeats behind": """world { objects 3 }
+        rule Document = Line* uniform 1 2 Tail
+        rule Tail = "=" Line* uniform 1 2
+        rule Line = 0.5: "+" | 0.5: "-" """,
+    "draws that coincide": f"""{_F}
+        rule Document = each x ~ objects, stop 0.4 {{ x let a ~ f, b ~ f {{ a(x) b(x) }} ";" }}""",
+    "plain with families": """world { objects 3 family f 2 permutations family g 2 maps power 1 }
+        rule Document = Line* stop 0.6
+        rule Line = 0.5: let c ~ g { each x ~ objects, stop 0.4 { "(" x Value(c(x)) c(x) ")" } }
+                  | 0.5: some x ~ objects power 1 { Value(x) x "." }
+        rule Value(y) = 0.6: let a ~ f { a(y) } | 0.4: let a ~ f, b ~ g { a(y) b(a(y)) }""",
     "fresh permutations": """world { objects 3 family f 2 permutations per document }
         rule Document = each x ~ objects, stop 0.4 { let a ~ f { x a(x) } ";" }""",
     "fresh maps": """world { objects 2 family f 2 maps per document }

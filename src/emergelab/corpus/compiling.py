@@ -9,6 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import UInt16
 
+from emergelab.corpus.templates import Column, Fork, Leaf, Tree, plain_tree, repeating_rules, repeats
 from emergelab.errors import GrammarError
 from emergelab.grammar.language import Language, family_weights
 from emergelab.grammar.lowering import (
@@ -17,6 +18,7 @@ from emergelab.grammar.lowering import (
     LoweredIf,
     LoweredItem,
     LoweredPrint,
+    LoweredProduction,
     LoweredRepeat,
     LoweredTerm,
     LoweredTerminal,
@@ -81,7 +83,9 @@ class _Compiler:
     def __init__(self, sites: Sites) -> None:
         self._sites = sites
         self._language = sites.language
+        self._repeating = repeating_rules(sites)
         self._code: list[int] = []
+        self._plain: list[int] = []
         self._laws: list[tuple[float, ...]] = []
         self._object_laws: list[Law] = []
         self._object_weights: list[np.ndarray] = []
@@ -92,7 +96,7 @@ class _Compiler:
         self._choice_tables: list[_Tables] = []
         self._choice_tables_size = 0
         self._step = 1
-        self._productions: list[tuple[float, ...]] = []  # code, locals, draw, draws, choice, choices, table
+        self._productions: list[tuple[float, ...]] = []  # code, locals, draw, draws, block, choice, …
         self._draws: list[tuple[float, ...]] = []  # first, count, weighted, stride
         self._production_tables: list[_Tables] = []
 
@@ -106,9 +110,12 @@ class _Compiler:
             "site_count": np.array(counts),
             "call_site": _concatenated(self._call_sites),
             "code": np.array(self._code),
+            "plain": np.array(self._plain, dtype=np.int64),
             "choice": _concatenated(self._choices),
             "object_weight": _concatenated(self._object_weights),
-            **_named("code locals draw draws choice choices choice_table", "production_", self._productions),
+            **_named(
+                "code locals draw draws block choice choices choice_table", "production_", self._productions
+            ),
             **_named("first count weighted stride", "draw_", self._draws),
             **_named("kind a b", "law_", self._laws),
             **_named("function kind density", "fresh_", _fresh_functions(self._language)),
@@ -129,15 +136,17 @@ class _Compiler:
     def _production(self, production: SiteProduction) -> None:
         lowered = production.lowered
         self._step = max(self._step, lowered.locals, len(lowered.draws))
-        self._productions.append(
-            (len(self._code), lowered.locals, len(self._draws), len(lowered.draws), *self._choice(production))
-        )
+        code, number = len(self._code), len(self._productions)
+        draws = (len(self._draws), len(lowered.draws))
+        self._productions.append((code, lowered.locals, *draws, -1, *self._choice(production)))
         needs_number = production.allowed is not None or any(len(sites) > 1 for sites in production.calls)
         strides = np.cumprod([1, *production.counts[:0:-1]])[::-1] if needs_number else _zeros(lowered.draws)
         for draw, stride in zip(lowered.draws, strides, strict=False):
             functions = self._language.functions(draw.family)
             self._draws.append((functions.start, len(functions), self._is_weighted(draw), int(stride)))
         self._items(lowered.items, production)
+        if self._is_plain_block(lowered, code):
+            self._productions[number] = (*self._productions[number][:4], code, *self._productions[number][5:])
         self._code.append(k.RETURN)
 
     def _choice(self, production: SiteProduction) -> tuple[int, int, int]:
@@ -182,14 +191,33 @@ class _Compiler:
                 self._code.append(k.END_IF)
 
     def _block(self, item: LoweredBlock, production: SiteProduction) -> None:
-        weights = self._object_law(item.weights)
-        if item.law is None:
-            self._code += [k.SOME, item.local, weights]
-        else:
-            distinct = item.distinct or item.law.name == "all"
-            self._code += [k.EACH, item.local, self._law(item.law), weights, int(distinct)]
+        is_scope = item.law is None and repeats(item.body, self._repeating)
+        distinct = item.law is not None and (item.distinct or item.law.name == "all")
+        tree = None if is_scope else plain_tree(self._sites, production, item)
+        law = -1 if item.law is None else self._law(item.law)
+        kind = k.SCOPE if is_scope else k.SOME if item.law is None else k.EACH
+        plain = -1 if tree is None else self._plant(tree)
+        self._code += [kind, item.local, law, self._object_law(item.weights), int(distinct), plain, -1]
+        behind = len(self._code) - 1
         self._items(item.body, production)
         self._code.append(k.END)
+        self._code[behind] = len(self._code)
+
+    def _is_plain_block(self, lowered: LoweredProduction, code: int) -> bool:
+        """Tell whether a production, whose code begins at `code`, is nothing but a plain block."""
+        is_block = len(lowered.items) == 1 and isinstance(lowered.items[0], LoweredBlock)
+        return is_block and self._code[code + k.BLOCK_PLAIN] >= 0
+
+    def _plant(self, tree: Tree) -> int:
+        """Write a plain block's tree, branches before forks, and return where its root stands."""
+        match tree:
+            case Fork(site, branches):
+                node = [site, *(self._plant(branch) for branch in branches)]
+            case Leaf(columns, draws):
+                self._step = max(self._step, draws)
+                node = [k.LEAF, len(columns), *(number for column in columns for number in _column(column))]
+        self._plain += node
+        return len(self._plain) - len(node)
 
     def _call(self, call: LoweredCall, production: SiteProduction) -> list[int]:
         sites = production.calls[call.number]
@@ -217,6 +245,16 @@ class _Compiler:
             self._object_laws.append(law)
             self._object_weights.append(weights)
         return self._object_laws.index(law)
+
+
+def _column(column: Column) -> list[int]:
+    """Return a column of a plain block in the layout of the sampler."""
+    places = [*_filled(column.chain, k.PLAIN_FUNCTIONS), *_filled(column.needed, k.SKILL_FIELDS)]
+    return [column.token, column.role, len(column.chain), len(column.needed), *places]
+
+
+def _filled(places: tuple[int, ...], size: int) -> list[int]:
+    return [*places, *[0] * (size - len(places))]
 
 
 def _zeros(draws: tuple[Draw, ...]) -> list[int]:

@@ -34,6 +34,11 @@ def kernel(function: Function) -> Function:
     return _compiled(function, _nrt=False, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
+def subroutine(function: Function) -> Function:
+    """Compile `function`, which kernels call in many places, once: a call costs less than its code everywhere."""
+    return _compiled(function, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
 def _compiled(function: Function, **options: bool) -> Function:
     njit: Any = numba.njit  # its stubs leave out what only kernels need
     return njit(function, cache=_has_cache(), nogil=True, error_model="numpy", **options)

@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from emergelab.kernels.compiling import entry, kernel
+from emergelab.kernels.compiling import entry, kernel, subroutine
 
 STATE_WORDS = 10
 _HALVES = np.uint64(8)
@@ -68,7 +68,7 @@ def _block(c0, c1, c2, k0, k1):
     return c0, c1, c2, c3
 
 
-@kernel
+@subroutine
 def refill(state):
     """Compute the next block of 256 random bits."""
     # NumPy increments the counter before it computes a block: its first block is number 1.
@@ -111,6 +111,8 @@ def fill_below(state, bound, out, count):
     while done < count:
         refill(state)
         for word in range(4):
+            if done >= count:
+                break
             bits = state[word]
             for _ in range(4):
                 product = (bits & np.uint64(0xFFFF)) * n

@@ -5,6 +5,10 @@ leaves a list of resolved operations, in which every term is an object variable 
 apply; *printing* draws the objects and loop counts and writes the tokens with their labels. A loop's body is
 derived once and printed once for each object, which is what makes it fast and what the theory rests on.
 
+Two kinds of blocks are spared the detour. A *plain* block prints in a form that is known but for its choices of
+productions, so that its columns are laid out beforehand (`corpus.templates`). A *scope*, a `some` around
+repeated statements, is no row: it draws its object, and what follows is derived statement by statement.
+
 Everything lies in a few plain arrays with named columns, since handing tuples of arrays to a function costs
 more than most of these functions do:
 
@@ -21,11 +25,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from emergelab.kernels.compiling import entry, kernel
+from emergelab.kernels.compiling import entry, kernel, subroutine
 from emergelab.kernels.random import STATE_WORDS, aliased, below, fill_below, start, unit
 
 # Instructions of a production's code and operations of a derivation.
-TERMINAL, PRINT, CALL, REPEAT, SOME, EACH, IF, ELSE, END_IF, END, RETURN = range(11)
+TERMINAL, PRINT, CALL, REPEAT, SOME, EACH, IF, ELSE, END_IF, END, RETURN, SCOPE = range(12)
 # Laws of loop counts.
 STOP, POWER, ALL, BETWEEN = range(4)
 # Roles of tokens.
@@ -39,6 +43,14 @@ SKILL_FIELDS = 4
 MORE_SKILLS = 0xFFFF
 MOST_FUNCTIONS = MORE_SKILLS - 1
 NO_ROW = -1
+# Columns of a block in the code, behind the instruction and its local: the law of its turns (-1: one), of its
+# objects (-1: uniform), whether they are distinct, its plain tree (-1: none), where the code goes on behind it.
+_BLOCK_LAW, _BLOCK_OBJECTS, _BLOCK_DISTINCT, BLOCK_PLAIN, _BLOCK_BEHIND, _BLOCK_SIZE = range(2, 8)
+# Columns of a plain block: token (-1: an object), role, numbers of functions applied and needed, then the places
+# of those applied and of those needed among the draws.
+PLAIN_FUNCTIONS = 4
+PLAIN_COLUMN = 4 + PLAIN_FUNCTIONS + SKILL_FIELDS
+LEAF = -1
 
 # The parts of a program. Indices that point into another part count from that part's beginning.
 WHOLE_PARTS = (
@@ -51,6 +63,7 @@ WHOLE_PARTS = (
     "production_draws",  # [productions] its draws
     "production_choice",  # [productions] where in `choice` its joint draws begin, -1 where all are allowed
     "production_choices",  # [productions] how many of them are allowed
+    "production_block",  # [productions] the code of a plain block that is all of it, -1 for none
     "production_choice_table",  # [productions] where in `choice_alias` their table begins, -1 where uniform
     "draw_first",  # [draws] first function of the family
     "draw_count",  # [draws] functions of the family
@@ -65,6 +78,7 @@ WHOLE_PARTS = (
     "object_alias",  # [object laws * objects]
     "fresh_function",  # [n] functions drawn for each document
     "fresh_kind",  # [n]
+    "plain",  # [...] forks (site, then a node for each production) and leaves (LEAF, width, columns)
 )
 WEIGHT_PARTS = (
     "production_cut",
@@ -78,15 +92,15 @@ WEIGHT_PARTS = (
 )
 (
     _SITE_FIRST, _SITE_COUNT, _PRODUCTION_ALIAS, _PRODUCTION_CODE, _PRODUCTION_LOCALS, _PRODUCTION_DRAW,
-    _PRODUCTION_DRAWS, _PRODUCTION_CHOICE, _PRODUCTION_CHOICES, _PRODUCTION_CHOICE_TABLE, _DRAW_FIRST,
-    _DRAW_COUNT, _DRAW_WEIGHTED, _DRAW_STRIDE, _CHOICE, _CHOICE_ALIAS, _FUNCTION_ALIAS, _CALL_SITE, _CODE,
-    _LAW_KIND, _OBJECT_ALIAS, _FRESH_FUNCTION, _FRESH_KIND, _PRODUCTION_CUT, _FUNCTION_CUT, _CHOICE_CUT, _LAW_A,
-    _LAW_B, _OBJECT_CUT, _OBJECT_WEIGHT, _FRESH_DENSITY, _FRESH_COUNT, _FIRST_OBJECT, _STEP,
+    _PRODUCTION_DRAWS, _PRODUCTION_CHOICE, _PRODUCTION_CHOICES, _PRODUCTION_BLOCK, _PRODUCTION_CHOICE_TABLE,
+    _DRAW_FIRST, _DRAW_COUNT, _DRAW_WEIGHTED, _DRAW_STRIDE, _CHOICE, _CHOICE_ALIAS, _FUNCTION_ALIAS, _CALL_SITE, _CODE,
+    _LAW_KIND, _OBJECT_ALIAS, _FRESH_FUNCTION, _FRESH_KIND, _PLAIN, _PRODUCTION_CUT, _FUNCTION_CUT, _CHOICE_CUT,
+    _LAW_A, _LAW_B, _OBJECT_CUT, _OBJECT_WEIGHT, _FRESH_DENSITY, _FRESH_COUNT, _FIRST_OBJECT, _STEP,
 ) = range(len(WHOLE_PARTS) + len(WEIGHT_PARTS) + 3)  # fmt: skip
 HEADER = len(WHOLE_PARTS) + len(WEIGHT_PARTS) + 3
 
 # Columns of a frame; -1 in _LEFT: the repetition at the frame's code has not begun.
-_PC, _DRAWN, _LOCAL, _JOINT, _LEFT = range(5)
+_PC, _DRAWN, _LOCAL, _JOINT, _LEFT, _APPLIED = range(6)
 # Columns of an attribute or variable.
 _VARIABLE, _CHAIN, _LENGTH = range(3)
 # Columns of an operation. _A: a terminal's token, a print's or choice's variable, a loop's law, an end's
@@ -94,9 +108,10 @@ _VARIABLE, _CHAIN, _LENGTH = range(3)
 _KIND, _A, _B, _FIRST, _COUNT, _ROLE, _LEVEL, _BRANCH, _PREDICATE, _DISTINCT, _FLAT = range(11)
 _COLUMNS = 11
 # What is in use: frames, functions drawn, attributes, operations, functions applied, variables, branches,
-# the frame whose repetition counts statements (-1 for none), the statement and the longest chain of functions.
+# the frame whose repetition counts statements (-1 for none), the statement and the longest chain of functions;
+# the scopes that are open; the code and the leaf of a plain block (-1 for none) and where its draws begin.
 _FRAMES_TOP, _DRAWN_TOP, _LOCALS_TOP, _OPS_TOP, _APPLIED_TOP, _VARIABLES_TOP, _BRANCHES_TOP = range(7)
-_REPEATING, _STATEMENT, _LONGEST, _TOPS = 7, 8, 9, 10
+_REPEATING, _STATEMENT, _LONGEST, _SCOPES, _PLAIN_CODE, _PLAIN_LEAF, _PLAIN_BASE, _TOPS = range(7, 15)
 # Columns of a running loop.
 _LOOP_OP, _LOOP_TURNS, _LOOP_TURN = range(3)
 
@@ -145,7 +160,7 @@ def sample_documents(
     enough = 4 * length + 256
     size = enough * memory
     nesting = _NESTING * memory
-    frames = np.empty((_FRAMES * memory, 5), np.int64)
+    frames = np.empty((_FRAMES * memory, 6), np.int64)
     attributes = np.empty((_LOCALS * memory, 3), np.int32)
     drawn = np.empty(_LOCALS * memory, np.int32)
     ops = np.empty((size + nesting + 2, _COLUMNS), np.int32)
@@ -171,22 +186,30 @@ def sample_documents(
         tops[:] = 0
         tops[_REPEATING] = -1
         tops[_STATEMENT] = -1
-        _enter(whole, weights, state, frames, drawn, tops, np.int64(0))
+        production = _choose(whole, weights, state, np.int64(0))
+        joint = _draw_functions(whole, weights, state, drawn, np.int64(0), production)
+        _enter(whole, frames, tops, production, joint)
         while position < length and tops[_FRAMES_TOP] > 0:
             tops[_OPS_TOP] = 0
-            tops[_APPLIED_TOP] = 0
-            tops[_LONGEST] = 0
-            tops[_VARIABLES_TOP] = 0
+            tops[_APPLIED_TOP] = frames[tops[_FRAMES_TOP] - 1, _APPLIED]
+            tops[_VARIABLES_TOP] = tops[_SCOPES]
             tops[_BRANCHES_TOP] = 0
+            tops[_PLAIN_LEAF] = -1
             if not _derive_next(
                 whole, weights, tables.shape[1], state, frames, attributes, drawn, ops, skills, applied, tops,
                 branches, branch_skills, blocks, length - position, enough,
             ):  # fmt: skip
                 return i
-            position = _print(
-                whole, weights, own_tables, printing_state, ops, skills, applied, tops, values, objects_drawn, order,
-                loops, tokens, roles, statements, rows, token_skills, i, position,
-            )  # fmt: skip
+            if tops[_PLAIN_LEAF] >= 0:
+                position = _print_plain(
+                    whole, weights, own_tables, printing_state, drawn, tops, objects_drawn, order,
+                    tokens, roles, statements, rows, token_skills, i, position,
+                )  # fmt: skip
+            else:
+                position = _print(
+                    whole, weights, own_tables, printing_state, ops, skills, applied, tops, values, objects_drawn,
+                    order, loops, tokens, roles, statements, rows, token_skills, i, position,
+                )  # fmt: skip
         lengths[i] = min(position + 1, length)
         for at in range(position, length):
             tokens[i, at] = END_TOKEN
@@ -218,25 +241,26 @@ def _draw_fresh_functions(whole, weights, tables, state):
 
 
 @kernel
-def _enter(whole, weights, state, frames, drawn, tops, site):
-    """Choose a production of `site`, draw its functions and push its frame; attributes stand ready."""
-    production = np.int64(whole[whole[_SITE_FIRST] + site])
+def _choose(whole, weights, state, site):
+    """Choose a production of `site`."""
+    first = np.int64(whole[whole[_SITE_FIRST] + site])
     choices = whole[whole[_SITE_COUNT] + site]
-    if choices > 1:
-        production += aliased(
-            state,
-            weights,
-            whole,
-            whole[_PRODUCTION_CUT] + production,
-            whole[_PRODUCTION_ALIAS] + production,
-            choices,
-        )
+    if choices == 1:
+        return first
+    cut, alias = whole[_PRODUCTION_CUT] + first, whole[_PRODUCTION_ALIAS] + first
+    return first + aliased(state, weights, whole, cut, alias, choices)
+
+
+@kernel
+def _enter(whole, frames, tops, production, joint):
+    """Push the frame of a production whose functions have been drawn; attributes stand ready."""
     frame = tops[_FRAMES_TOP]
     frames[frame, _PC] = whole[_CODE] + whole[whole[_PRODUCTION_CODE] + production]
     frames[frame, _DRAWN] = tops[_DRAWN_TOP]
     frames[frame, _LOCAL] = tops[_LOCALS_TOP]
     frames[frame, _LEFT] = -1
-    frames[frame, _JOINT] = _draw_functions(whole, weights, state, drawn, tops[_DRAWN_TOP], production)
+    frames[frame, _APPLIED] = tops[_APPLIED_TOP]
+    frames[frame, _JOINT] = joint
     tops[_FRAMES_TOP] += 1
     tops[_DRAWN_TOP] += whole[whole[_PRODUCTION_DRAWS] + production]
     tops[_LOCALS_TOP] += whole[whole[_PRODUCTION_LOCALS] + production]
@@ -275,11 +299,14 @@ def _draw_jointly(whole, weights, state, drawn, base, production, first, choice)
     else:
         number = below(state, choices)
     joint = np.int64(whole[whole[_CHOICE] + choice + number])
-    left = joint
-    for d in range(whole[whole[_PRODUCTION_DRAWS] + production]):
-        stride = np.int64(whole[whole[_DRAW_STRIDE] + first + d])
-        drawn[base + d] = whole[whole[_DRAW_FIRST] + first + d] + left // stride
-        left %= stride
+    left = np.uint64(joint)
+    last = whole[whole[_PRODUCTION_DRAWS] + production] - 1
+    for d in range(last):
+        stride = np.uint64(whole[whole[_DRAW_STRIDE] + first + d])
+        number = left // stride
+        drawn[base + d] = whole[whole[_DRAW_FIRST] + first + d] + np.int64(number)
+        left -= number * stride
+    drawn[base + last] = whole[whole[_DRAW_FIRST] + first + last] + np.int64(left)  # its stride is 1
     return joint
 
 
@@ -396,11 +423,11 @@ def _joined(packed, more):
 
 
 @kernel
-def _derive_next(
+def _derive_next(  # noqa: PLR0911 - one way out for each way to be done
     whole, weights, objects, state, frames, attributes, drawn, ops, skills, applied, tops,
     branches, branch_skills, blocks, room, enough,
 ):  # fmt: skip
-    """Derive the next outermost item and return whether there was memory for it.
+    """Derive the next outermost item, inside scopes the next statement; return whether there was memory for it.
 
     A derivation of more than `enough` operations ends there if its first row alone is sure to fill the
     `room` left in the document. What would follow counts as objects then, none of which is printed.
@@ -408,6 +435,7 @@ def _derive_next(
     depth = np.int64(0)  # open blocks
     open_branches = np.int64(0)
     sure = 0  # tokens that the first row is sure to print
+    is_row = False  # whether what is derived is a statement inside a scope
     nesting = branches.shape[0]
     step = whole[_STEP]
     while tops[_FRAMES_TOP] > 0:
@@ -415,6 +443,8 @@ def _derive_next(
             while depth > 0:
                 depth -= 1
                 _close(ops, tops, blocks[depth], depth, np.bool_(True))  # noqa: FBT003 - Numba takes no names
+            if is_row:
+                _label_row(ops, np.int64(-1), tops[_OPS_TOP], np.int64(0), np.bool_(True))  # noqa: FBT003
             return True
         if (
             tops[_OPS_TOP] + nesting + 2 >= ops.shape[0]
@@ -425,6 +455,16 @@ def _derive_next(
         ):
             return False
         frame = tops[_FRAMES_TOP] - 1
+        in_statement = tops[_REPEATING] >= 0 and frame > tops[_REPEATING]
+        outside = depth == 0 and open_branches == 0
+        if frame == tops[_REPEATING] and frames[frame, _LEFT] < 0:
+            tops[_REPEATING] = -1
+        if tops[_OPS_TOP] == 0:
+            is_row = in_statement and tops[_SCOPES] > 0
+        elif outside and not (is_row and in_statement):
+            if is_row:
+                _label_row(ops, np.int64(-1), tops[_OPS_TOP], np.int64(0), np.bool_(False))  # noqa: FBT003
+            return True
         pc = frames[frame, _PC]
         op = np.int64(whole[pc])
         branch = branches[open_branches - 1, 0] if open_branches > 0 else 0
@@ -433,8 +473,6 @@ def _derive_next(
             tops[_DRAWN_TOP] = frames[frame, _DRAWN]
             tops[_LOCALS_TOP] = frames[frame, _LOCAL]
             tops[_FRAMES_TOP] -= 1
-            if tops[_REPEATING] == frame:
-                tops[_REPEATING] = -1
             continue
         if op == TERMINAL:
             n = _add(ops, tops, op, np.int64(whole[pc + 1]), depth, branch)
@@ -460,11 +498,11 @@ def _derive_next(
             if op == REPEAT:
                 if frames[frame, _LEFT] < 0:
                     frames[frame, _LEFT] = _count(whole, weights, state, whole[at], objects)
-                    if tops[_REPEATING] < 0 and depth == 0:
+                    if tops[_REPEATING] < 0 and outside:
                         tops[_REPEATING] = frame
                 at += 1
                 frames[frame, _LEFT] -= 1
-                if tops[_REPEATING] == frame and depth == 0:
+                if tops[_REPEATING] == frame and outside:
                     tops[_STATEMENT] += 1
             site = np.int64(whole[whole[_CALL_SITE] + whole[at] + frames[frame, _JOINT] * whole[at + 1]])
             arguments = whole[at + 2]
@@ -474,26 +512,43 @@ def _derive_next(
             if op == CALL or frames[frame, _LEFT] == 0:
                 frames[frame, _PC] = at
                 frames[frame, _LEFT] = -1
-            _enter(whole, weights, state, frames, drawn, tops, site)
+            production = _choose(whole, weights, state, site)
+            joint = _draw_functions(whole, weights, state, drawn, tops[_DRAWN_TOP], production)
+            block = np.int64(whole[whole[_PRODUCTION_BLOCK] + production])
+            if block >= 0 and outside and tops[_OPS_TOP] == 0:
+                behind = tops[_DRAWN_TOP] + whole[whole[_PRODUCTION_DRAWS] + production]
+                tops[_PLAIN_BASE] = tops[_DRAWN_TOP]
+                _choose_leaf(whole, weights, state, drawn, tops, whole[_CODE] + block, behind)
+                return True
+            _enter(whole, frames, tops, production, joint)
             continue
-        elif op == SOME or op == EACH:
-            local = frames[frame, _LOCAL] + whole[pc + 1]
+        elif op == SOME or op == EACH or op == SCOPE:
+            if outside and tops[_OPS_TOP] == 0 and whole[pc + BLOCK_PLAIN] >= 0:
+                tops[_PLAIN_BASE] = frames[frame, _DRAWN]
+                _choose_leaf(whole, weights, state, drawn, tops, pc, tops[_DRAWN_TOP])
+                frames[frame, _PC] = whole[_CODE] + whole[pc + _BLOCK_BEHIND]
+                return True
+            is_scope = op == SCOPE and outside and not in_statement
             variable = tops[_VARIABLES_TOP]
             tops[_VARIABLES_TOP] += 1
+            local = frames[frame, _LOCAL] + whole[pc + 1]
             attributes[local, _VARIABLE] = variable
             attributes[local, _LENGTH] = 0
-            n = _add(ops, tops, op, np.int64(-1), depth, branch)
-            if op == SOME:
-                ops[n, _B] = whole[pc + 2]
-                frames[frame, _PC] = pc + 3
-            else:
-                ops[n, _A] = whole[pc + 2]
-                ops[n, _B] = whole[pc + 3]
-                ops[n, _DISTINCT] = whole[pc + 4]
-                frames[frame, _PC] = pc + 5
+            kind = np.int64(SOME) if op == SCOPE and not is_scope else op
+            n = _add(ops, tops, kind, np.int64(whole[pc + _BLOCK_LAW]), depth, branch)
+            ops[n, _B] = whole[pc + _BLOCK_OBJECTS]
+            ops[n, _DISTINCT] = whole[pc + _BLOCK_DISTINCT]
             ops[n, _FIRST] = variable
+            frames[frame, _PC] = pc + _BLOCK_SIZE
+            if is_scope:
+                tops[_SCOPES] += 1
+                return True
             blocks[depth] = n
             depth += 1
+            continue
+        elif op == END and depth == 0:
+            tops[_SCOPES] -= 1
+            frames[frame, _PC] = pc + 1
             continue
         elif op == END:
             depth -= 1
@@ -532,19 +587,33 @@ def _derive_next(
             ops[branches[open_branches - 1, 1], _B] = n
             open_branches -= 1
             frames[frame, _PC] = pc + 1
-        if depth == 0 and open_branches == 0:
-            return True
     return True
 
 
 @kernel
-def _close(ops, tops, opening, depth, cut):
-    """End the block that `opening` began and say which of its row's tokens answer and which separate.
+def _choose_leaf(whole, weights, state, drawn, tops, code, base):
+    """Choose the productions inside the plain block at `code` and draw their functions from `base` on."""
+    node = whole[_PLAIN] + whole[code + BLOCK_PLAIN]
+    while whole[node] != LEAF:
+        site = np.int64(whole[node])
+        production = _choose(whole, weights, state, site)
+        _draw_functions(whole, weights, state, drawn, base, production)
+        base += whole[whole[_PRODUCTION_DRAWS] + production]
+        node = whole[_PLAIN] + whole[node + 1 + production - whole[whole[_SITE_FIRST] + site]]
+    tops[_PLAIN_CODE] = code
+    tops[_PLAIN_LEAF] = node
 
-    `cut` tells that the row goes on behind what has been derived.
-    """
-    level = depth + 1
+
+@kernel
+def _close(ops, tops, opening, depth, cut):
+    """End the block that `opening` began; `cut` tells that its row goes on behind what has been derived."""
     end = _add(ops, tops, np.int64(END), opening, depth, np.int64(ops[opening, _BRANCH]))
+    ops[opening, _FLAT] = _label_row(ops, opening, end, depth + 1, cut)
+
+
+@subroutine
+def _label_row(ops, opening, end, level, cut):
+    """Say which tokens of the row between two operations answer and which separate; return whether it is flat."""
     flat = True
     # Two facts are carried backwards through the row: an object stands later, an answer stands later.
     # Behind a branch stands what stands behind its `if`; what the other branch holds is kept in its end.
@@ -573,7 +642,7 @@ def _close(ops, tops, opening, depth, cut):
                 ops[n, _ROLE] = ANSWER
                 answer_later = True
             object_later = True
-    ops[opening, _FLAT] = flat
+    return flat
 
 
 @kernel
@@ -586,37 +655,32 @@ def _value(ops, applied, tables, n, x):
 
 
 @kernel
-def _begin_loop(whole, weights, state, ops, n, order, loops, depth):
-    """Draw how often the block at operation n runs; make ready to draw without replacement."""
-    turns = np.int64(1)
+def _turns(whole, weights, state, law, distinct, order, depth):
+    """Draw how often a block runs (once without a law); make ready to draw without replacement."""
+    if law < 0:
+        return np.int64(1)
     objects = order.shape[1]
-    if ops[n, _KIND] == EACH:
-        turns = _count(whole, weights, state, ops[n, _A], objects)
-        if ops[n, _DISTINCT] != 0:
-            turns = min(turns, objects)
-            for x in range(objects):
-                order[depth, x] = x
-    loops[depth, _LOOP_OP] = n
-    loops[depth, _LOOP_TURNS] = turns
-    loops[depth, _LOOP_TURN] = 0
+    turns = _count(whole, weights, state, law, objects)
+    if distinct:
+        turns = min(turns, objects)
+        for x in range(objects):
+            order[depth, x] = x
+    return turns
 
 
 @kernel
-def _next_object(whole, weights, state, ops, order, loops, depth):
-    """Draw the object of the block's next turn."""
-    n = loops[depth, _LOOP_OP]
-    law = ops[n, _B]
+def _next_object(whole, weights, state, law, distinct, order, depth, turn):
+    """Draw the object of a block's turn by an object law."""
     objects = order.shape[1]
-    if ops[n, _DISTINCT] != 0 and law < 0:
-        done = loops[depth, _LOOP_TURN]
-        other = done + below(state, objects - done)
+    if distinct and law < 0:
+        other = turn + below(state, objects - turn)
         x = order[depth, other]
-        order[depth, other] = order[depth, done]
+        order[depth, other] = order[depth, turn]
         return np.int64(x)
     if law < 0:
         return below(state, objects)
     cut, alias = whole[_OBJECT_CUT] + law * objects, whole[_OBJECT_ALIAS] + law * objects
-    if ops[n, _DISTINCT] == 0:
+    if not distinct:
         return aliased(state, weights, whole, cut, alias, objects)
     for _ in range(_TRIES):
         x = aliased(state, weights, whole, cut, alias, objects)
@@ -627,6 +691,16 @@ def _next_object(whole, weights, state, ops, order, loops, depth):
 
 
 @kernel
+def _draw_objects(whole, weights, state, law, distinct, order, depth, out, turns):
+    """Draw the objects of a block's turns into `out`."""
+    if law < 0 and not distinct:
+        fill_below(state, order.shape[1], out, turns)
+    else:
+        for turn in range(turns):
+            out[turn] = _next_object(whole, weights, state, law, distinct, order, depth, turn)
+
+
+@subroutine
 def _next_of_few(weights, state, order, depth, first):
     """Draw by weight among the objects that are left, one after the other."""
     objects = order.shape[1]
@@ -674,7 +748,12 @@ def _print(
             position += 1
             n += 1
         elif kind == SOME or kind == EACH:
-            _begin_loop(whole, weights, state, ops, n, order, loops, depth)
+            distinct = ops[n, _DISTINCT] != 0
+            loops[depth, _LOOP_OP] = n
+            loops[depth, _LOOP_TURNS] = _turns(
+                whole, weights, state, np.int64(ops[n, _A]), distinct, order, depth
+            )
+            loops[depth, _LOOP_TURN] = 0
             if ops[n, _FLAT] != 0:
                 end = n + 1
                 while ops[end, _KIND] != END:
@@ -686,22 +765,38 @@ def _print(
                 )  # fmt: skip
                 n = end + 1
             else:
-                values[ops[n, _FIRST]] = _next_object(whole, weights, state, ops, order, loops, depth)
+                values[ops[n, _FIRST]] = _next_object(
+                    whole, weights, state, np.int64(ops[n, _B]), distinct, order, depth, np.int64(0)
+                )
                 depth += 1
                 row = _row(ops, loops, depth)
                 n += 1
         elif kind == END:
             opening = ops[n, _A]
-            loops[depth - 1, _LOOP_TURN] += 1
-            if loops[depth - 1, _LOOP_TURN] < loops[depth - 1, _LOOP_TURNS]:
+            turn = loops[depth - 1, _LOOP_TURN] + 1
+            loops[depth - 1, _LOOP_TURN] = turn
+            if turn < loops[depth - 1, _LOOP_TURNS]:
                 values[ops[opening, _FIRST]] = _next_object(
-                    whole, weights, state, ops, order, loops, depth - 1
-                )
+                    whole, weights, state, np.int64(ops[opening, _B]), ops[opening, _DISTINCT] != 0, order,
+                    depth - 1, turn,
+                )  # fmt: skip
                 n = opening + 1
             else:
                 depth -= 1
                 n += 1
             row = _row(ops, loops, depth)
+        elif kind == SCOPE:
+            values[ops[n, _FIRST]] = _next_object(
+                whole,
+                weights,
+                state,
+                np.int64(ops[n, _B]),
+                np.bool_(False),  # noqa: FBT003
+                order,
+                depth,
+                np.int64(0),
+            )
+            n += 1
         elif kind == IF:
             x = _value(ops, applied, tables, n, values[ops[n, _A]])
             n = n + 1 if tables[ops[n, _PREDICATE], x] != 0 else np.int64(ops[n, _B])
@@ -734,12 +829,10 @@ def _print_flat(
     if width == 0:
         return position
     turns = min(loops[depth, _LOOP_TURNS], (length - position + width - 1) // width)
-    if ops[opening, _B] < 0 and ops[opening, _DISTINCT] == 0:
-        fill_below(state, tables.shape[1], objects_drawn, turns)
-    else:
-        for turn in range(turns):
-            loops[depth, _LOOP_TURN] = turn
-            objects_drawn[turn] = _next_object(whole, weights, state, ops, order, loops, depth)
+    _draw_objects(
+        whole, weights, state, np.int64(ops[opening, _B]), ops[opening, _DISTINCT] != 0, order, depth,
+        objects_drawn, turns,
+    )  # fmt: skip
     for column in range(width):
         n = opening + 1 + column
         first = position + column
@@ -758,16 +851,140 @@ def _print_flat(
             for turn in range(printed):
                 tokens[i, first + turn * width] = token
         if roles.shape[0] > 0:
-            role = np.uint8(ops[n, _ROLE])
-            skill = skills[n]
             is_loop = ops[opening, _KIND] == EACH
-            for turn in range(printed):
-                at = first + turn * width
-                roles[i, at] = role
-                statements[i, at] = statement
-                rows[i, at] = turn if is_loop else row
-                token_skills[i, at] = skill
+            _label_column(
+                roles, statements, rows, token_skills, i, first, width, printed,
+                ops[n, _ROLE], statement, row, is_loop, skills[n],
+            )  # fmt: skip
     return min(position + turns * width, length)
+
+
+@kernel
+def _label_column(
+    roles, statements, rows, token_skills, i, first, width, printed, role, statement, row, is_loop, skill
+):
+    """Label one token of all rows of a block; `row` is that around a block that is no loop."""
+    for turn in range(printed):
+        at = first + turn * width
+        roles[i, at] = role
+        statements[i, at] = statement
+        rows[i, at] = turn if is_loop else row
+        token_skills[i, at] = skill
+
+
+@kernel
+def _print_plain(
+    whole, weights, tables, state, drawn, tops, objects_drawn, order,
+    tokens, roles, statements, rows, token_skills, i, position,
+):  # fmt: skip
+    """Print a plain block from `position` on and return the position behind it."""
+    length = tokens.shape[1]
+    code, leaf = tops[_PLAIN_CODE], tops[_PLAIN_LEAF]
+    base = tops[_PLAIN_BASE]
+    width = np.int64(whole[leaf + 1])
+    law, objects = np.int64(whole[code + _BLOCK_LAW]), np.int64(whole[code + _BLOCK_OBJECTS])
+    distinct = whole[code + _BLOCK_DISTINCT] != 0
+    turns = _turns(whole, weights, state, law, distinct, order, np.int64(0))
+    turns = min(turns, (length - position + width - 1) // width)
+    _draw_objects(whole, weights, state, objects, distinct, order, np.int64(0), objects_drawn, turns)
+    first_object = whole[_FIRST_OBJECT]
+    labelled = roles.shape[0] > 0
+    statement = max(tops[_STATEMENT], 0)
+    if turns == 1:
+        return _print_plain_row(
+            whole, tables, drawn, base, leaf, min(width, length - position), np.int64(objects_drawn[0]),
+            tokens, roles, statements, rows, token_skills, i, position,
+            statement, np.int64(0) if law >= 0 else np.int64(NO_ROW),
+        )  # fmt: skip
+    for n in range(min(width, length - position)):
+        column = leaf + 2 + n * PLAIN_COLUMN
+        first = position + n
+        printed = min(turns, (length - first + width - 1) // width)
+        token = whole[column]
+        chain = column + 4
+        if token >= 0:
+            for turn in range(printed):
+                tokens[i, first + turn * width] = token
+        else:
+            _print_plain_column(
+                whole, tables, drawn, base, chain, whole[column + 2], first_object, objects_drawn, tokens, i,
+                first, width, printed,
+            )  # fmt: skip
+        if labelled:
+            skill = _plain_skills(whole, drawn, base, column)
+            _label_column(
+                roles, statements, rows, token_skills, i, first, width, printed,
+                whole[column + 1], statement, np.int64(NO_ROW), law >= 0, skill,
+            )  # fmt: skip
+    return min(position + turns * width, length)
+
+
+@kernel
+def _print_plain_row(
+    whole, tables, drawn, base, leaf, width, x, tokens, roles, statements, rows, token_skills, i, position,
+    statement, row,
+):  # fmt: skip
+    """Print the only row of a plain block, `width` columns of it, and return the position behind it."""
+    labelled = roles.shape[0] > 0
+    first_object = whole[_FIRST_OBJECT]
+    column = leaf + 2
+    for at in range(position, position + width):
+        token = np.int64(whole[column])
+        if token < 0:
+            value = x
+            for n in range(column + 4, column + 4 + whole[column + 2]):
+                value = np.int64(tables[drawn[base + whole[n]], value])
+            token = first_object + value
+        tokens[i, at] = token
+        if labelled:
+            roles[i, at] = whole[column + 1]
+            statements[i, at] = statement
+            rows[i, at] = row
+            token_skills[i, at] = _plain_skills(whole, drawn, base, column)
+        column += PLAIN_COLUMN
+    return position + width
+
+
+@kernel
+def _plain_skills(whole, drawn, base, column):
+    """Return the functions that a column of a plain block needs, packed."""
+    packed = np.uint64(0)
+    first = column + 4 + PLAIN_FUNCTIONS
+    for field in range(whole[column + 3]):
+        packed |= np.uint64(drawn[base + whole[first + field]] + 1) << np.uint64(16 * field)
+    return packed
+
+
+@kernel
+def _print_plain_column(
+    whole,
+    tables,
+    drawn,
+    base,
+    chain,
+    functions,
+    first_object,
+    objects_drawn,
+    tokens,
+    i,
+    first,
+    width,
+    printed,
+):
+    """Print one term of a plain block for all its rows."""
+    if functions == 0:
+        for turn in range(printed):
+            tokens[i, first + turn * width] = first_object + objects_drawn[turn]
+    elif functions == 1:
+        function = drawn[base + whole[chain]]
+        for turn in range(printed):
+            tokens[i, first + turn * width] = first_object + np.int64(tables[function, objects_drawn[turn]])
+    else:
+        for turn in range(printed):
+            x = np.int64(objects_drawn[turn])
+            for n in range(functions):
+                x = np.int64(tables[drawn[base + whole[chain + n]], x])
+            tokens[i, first + turn * width] = first_object + x
 
 
 @kernel
