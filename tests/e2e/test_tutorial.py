@@ -11,8 +11,8 @@ from tutorial_page import IMAGES, PAGE, execute
 TEXT = PAGE.read_text(encoding="utf-8")
 # A few steps of the same two models.
 SMALLER = {
-    '"train.tokens": [0.75e6, 1.5e6, 3e6]}': '"train.tokens": [1e3, 2e3], "evaluate.prompts": 24, "evaluate.shots": 10, '
-    '"model.width": 16, "evaluate.loss_documents": 16}',
+    '"train.tokens": [0.75e6, 1.5e6, 3e6]}': '"train.tokens": [1e3, 2e3], "model.width": 16, '
+    '"evaluate.prompts": 24, "evaluate.loss_documents": 16}',
 }
 
 
