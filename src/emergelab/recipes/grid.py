@@ -299,7 +299,7 @@ def _cell_step(study: Study, run: RunSpec, tokens: int, train: Step) -> Step:
         name=f"score {run.cell_name(tokens)}",
         kind="cell",
         function=f"{_STAGES}:score_cell",
-        version=1,
+        version=2,
         spec={
             "cell": run.measured_name(tokens),
             "language": run.grammar.language,
