@@ -230,7 +230,8 @@ def _overlap(proofs: Sequence[Overlap]) -> Overlap:
     """Return the proofs of all corpora together."""
     return {
         "held_out_tables": sum(proof.get("held_out_tables", 0) for proof in proofs),
-        "training_tables": sum(proof.get("training_tables", 0) for proof in proofs),
+        # Null where nothing is held out: nothing is enumerated then.
+        "training_tables": sum(proof.get("training_tables") or 0 for proof in proofs),
         "overlap": sum(proof.get("overlap", 0) for proof in proofs),
         "corpora": len(proofs),
     }
