@@ -155,6 +155,7 @@ class SlowSampler:
         self.family_of = [family for family in self.world.families for _ in range(family.count)]
         self.tokens: list[tuple[str, Text | Object | None, int, int]] = []
         self.statement = -1
+        self.allowed: dict[object, tuple[list[dict[int, Chain]], list[float]]] = {}
 
     def document(self, *, labelled: bool = False) -> list[Token]:
         """Return the document's tokens, with the end if it is not cut off."""
@@ -236,6 +237,16 @@ class SlowSampler:
         self, production: Production, values: dict[str, tuple[object, Chain]]
     ) -> dict[int, Chain]:
         """Draw all functions of a production, on condition that nothing held out can be printed."""
+        place = (id(production), tuple((name, chain) for name, (_, chain) in values.items()))
+        if place not in self.allowed:
+            self.allowed[place] = self.joint_draws(production, values)
+        options, weights = self.allowed[place]
+        return options[self.choose(weights)]
+
+    def joint_draws(
+        self, production: Production, values: dict[str, tuple[object, Chain]]
+    ) -> tuple[list[dict[int, Chain]], list[float]]:
+        """Return what a production may draw, with weights."""
         lets = [item for item in walk(production.items) if isinstance(item, Let)]
         ranges = [self.numbers(draw.family) for let in lets for draw in let.draws]
         options, weights = [], []
@@ -248,7 +259,7 @@ class SlowSampler:
                 weights.append(float(np.prod([self.weight(function) for function in functions])))
         if not options:
             raise ValueError("nothing is left to draw")
-        return options[self.choose(weights)]
+        return options, weights
 
     def exposed(self, items: Iterable[Item], names: Names) -> Iterator[Chain]:
         """Yield the chains of functions whose value these items may print, or a rule that they call."""
@@ -502,11 +513,23 @@ def has_object(nodes: Iterable[Node]) -> bool:
 
 def sample(language: Language, generator: np.random.Generator, length: int, law: str = "train") -> list[str]:
     """Draw one document."""
+    return samples(language, generator, length, 1, law)[0]
+
+
+def samples(
+    language: Language, generator: np.random.Generator, length: int, count: int, law: str = "train"
+) -> list[list[str]]:
+    """Draw documents, remembering what may be drawn where."""
 
     def choose(weights: Sequence[float]) -> int:
         return int(generator.choice(len(weights), p=np.array(weights) / sum(weights)))
 
-    return [token.text for token in SlowSampler(language, choose, length, law).document()]
+    allowed, documents = {}, []
+    for _ in range(count):
+        sampler = SlowSampler(language, choose, length, law)
+        sampler.allowed = allowed
+        documents.append([token.text for token in sampler.document()])
+    return documents
 
 
 class _Trail:
@@ -573,11 +596,13 @@ def readings(
     Raises TimeoutError after trying `most` derivations.
     """
     answers: list[int] | None = []
-    tried = 0
+    tried, allowed = 0, {}
     while answers is not None:
         trail = _Trail(answers)
         with contextlib.suppress(Misfit):
-            yield _Reader(language, trail.choose, text, length, law).document(labelled=True)
+            reader = _Reader(language, trail.choose, text, length, law)
+            reader.allowed = allowed
+            yield reader.document(labelled=True)
         answers = trail.next()
         tried += 1
         if tried > most:
