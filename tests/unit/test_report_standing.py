@@ -1,4 +1,4 @@
-"""What counts as above: a uniform guess and the model's own start, corrected for all comparisons."""
+"""What counts as above: chance and the model's own start, corrected for all comparisons."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def found(curves: pl.DataFrame, design: Design = DESIGN) -> set[bool | None]:
 
 
 def test_the_mark_is_wilsons_limit_at_the_level_of_bonferroni():
-    # Four comparisons: of a uniform guess just below and just above the corrected limit, one is cleared.
+    # Four comparisons: of a chance just below and just above the corrected limit, one is cleared.
     limit = stats.binomtest(60, N).proportion_ci(0.95 + 0.05 * 3 / 4, method="wilson").low
     assert found(studied(chance=limit - 1e-6)) == {True}
     assert found(studied(chance=limit + 1e-6)) == {False}
@@ -75,7 +75,7 @@ def test_an_accuracy_that_the_model_had_without_examples_does_not_count():
 def test_without_answers_before_the_first_example_only_the_guess_counts():
     curves = studied(start=(118, N), last=(120, N)).filter(pl.col("shots") == 1)
     assert found(curves) == {True}
-    assert marks(prepare(report_input(DESIGN, curves=curves))) == "a uniform guess"
+    assert marks(prepare(report_input(DESIGN, curves=curves))) == "chance"
 
 
 @pytest.mark.parametrize("column", ["chance", "accuracy_lo"])

@@ -109,7 +109,7 @@ def test_an_estimate_without_an_interval_pretends_none():
 def test_the_headline_counts_kinds_of_task_above_both_marks():
     headline = facts.verdict(with_accuracy(0.9, 0.8, 0.95, start=0.1), {})[0]
     assert headline == (
-        "Above a uniform guess and the same model without examples, at 3 examples: "
+        "Above chance and the same model without examples, at 3 examples: "
         "4 layers (6M training tokens) on 5 of 5 kinds of task, 1 layer on 5."
     )
 
@@ -121,7 +121,7 @@ def test_what_a_model_knew_without_examples_is_not_counted():
 
 def test_a_study_that_learned_nothing_says_so():
     said = facts.verdict(with_accuracy(0.1, 0.05, 0.15), {})
-    both = "a uniform guess and the same model without examples"
+    both = "chance and the same model without examples"
     assert "on none of 5 kinds of task" in said[0]
     assert f"Nothing that the largest model answers here is found above {both}." in said
     assert any(
@@ -131,8 +131,8 @@ def test_a_study_that_learned_nothing_says_so():
 
 def test_without_chance_nothing_is_called_above_it():
     said = " ".join(facts.verdict(prepare(report_input(NONE_KNOWN)), {}))
-    assert "a uniform guess is not known" in said
-    assert "bove a uniform guess" not in said
+    assert "chance is not known" in said
+    assert "bove chance" not in said
 
 
 def test_without_a_held_out_split_nothing_is_said_of_it():

@@ -198,7 +198,8 @@ def _counts(column: pl.Series) -> list[str]:
 
 
 def _seeds(scores: pl.DataFrame) -> str:
-    return words.listing([str(seed) for seed in scores["seed"].drop_nulls().unique().sort()])
+    seeds = [str(seed) for seed in scores["seed"].drop_nulls().unique().sort()]
+    return f"{len(seeds)} (named {words.listing(seeds)})" if seeds else ""
 
 
 def _shots(prepared: Prepared) -> str:
@@ -215,6 +216,8 @@ def _overlap(content: ReportInput) -> str:
         proof.get("held_out_tables", "all"),
         proof.get("training_tables", "those"),
     )
+    if held == 0:
+        return "nothing"
     corpora = proof.get("corpora", 1)
     together = f" of {corpora} corpora together" if corpora > 1 else ""
     return f"{held} function tables{together}; {found or 'none'} of them among the {trained} of training"

@@ -13,14 +13,14 @@ from emergelab.report.series import Prepared
 _LISTED = 3
 WORLD = (
     "World knowledge goes some way too: a model that only remembers how often each object answers each argument, "
-    "and strikes off what was shown, can beat the guess without finding out which function is asked."
+    "and strikes off what was shown, can beat chance without finding out which function is asked."
 )
 
 
 def shot_curves(information: Information, prepared: Prepared) -> str:
     """Say what learning from examples looks like, and where the largest model ends."""
     chance = (
-        "The dashed line is a uniform guess among the answers that the prompt leaves open; it rises where "
+        "The dashed line is chance, the best guess among the answers that the prompt leaves open; it rises where "
         "answers can be struck off. "
         if information.frame["guess"].is_not_null().any()
         else ""

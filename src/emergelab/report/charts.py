@@ -19,7 +19,7 @@ from emergelab.report import theme, words
 from emergelab.report.information import ACCURACY, GAINED, NATS, SAVED, Information
 from emergelab.report.series import Prepared
 
-GUESS = "uniform guess"
+GUESS = "chance"
 MOST_COLUMNS = 5
 PANEL_WIDTH = 172
 PANEL_HEIGHT = 150

@@ -50,9 +50,9 @@ def final_rows(prepared: Prepared, series: str | None = None) -> pl.DataFrame:
 
 
 def chance_words(rows: pl.DataFrame) -> str:
-    """Return 'uniform guess 0.17', or nothing where it is not known."""
+    """Return 'chance 0.17', or nothing where it is not known."""
     chance = rows["chance"].mean()
-    return f"uniform guess {words.share(float(str(chance)))}" if chance is not None else ""
+    return f"chance {words.share(float(str(chance)))}" if chance is not None else ""
 
 
 def subject(prepared: Prepared) -> str:
@@ -82,9 +82,7 @@ def _headline(prepared: Prepared) -> str:
     at, tokens = shots_words(rows), words.count(float(str(rows["train_tokens"].max())))
     counts = above_by_size(prepared)
     if counts is None:
-        return (
-            f"{first_named}, after {tokens} training tokens, was scored {at}; a uniform guess is not known."
-        )
+        return f"{first_named}, after {tokens} training tokens, was scored {at}; chance is not known."
     largest_first = counts[::-1]
     (series, above, kinds), *smaller = sorted(largest_first, key=lambda found: found[0] != first_named)
     if prepared.settings or (not prepared.only_size and len(smaller) > _MOST_LISTED):

@@ -39,7 +39,7 @@ MEANINGS: Mapping[str, str] = {
     "value": "the estimate",
     "lo": "lower end of the 95 % interval",
     "hi": "upper end of the 95 % interval",
-    "guess": "what a uniform guess scores in the same measure",
+    "guess": "what chance scores in the same measure; in nats minus ln of it, the least that a guess can cost",
     "method": "how the interval was computed",
     "argument": "fresh: the query's argument stood in no example; repeated: it did",
     "decoding": "teacher_forced: each token after the right ones; free: after the model's own",
@@ -214,7 +214,7 @@ def fresh_and_repeated(prepared: Prepared) -> Information:
 
 
 def by_measure(rows: pl.DataFrame) -> pl.DataFrame:
-    """Turn accuracy and nats into rows of their own. A uniform guess costs minus ln(chance) nats."""
+    """Turn accuracy and nats into rows of their own. A guess costs minus ln(chance) nats, or more."""
     guesses = {ACCURACY: pl.col("chance"), NATS: -pl.col("chance").log()}
     names = {ACCURACY: "accuracy", NATS: "nats"}
     extra = ("params", "train_tokens", "corpus", "unique_documents", "argument", "decoding")

@@ -1,4 +1,4 @@
-"""Which kinds of task a model answers above a uniform guess and above its own accuracy without examples."""
+"""Which kinds of task a model answers above chance and above its own accuracy without examples."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Standing = Mapping[tuple[str, str], bool | None]  # by (series, panel); None: no
 def standing(prepared: Prepared) -> Standing:
     """Tell for every series and panel, after its last token, whether its accuracy is above both marks.
 
-    At the largest number of examples the whole interval must lie above a uniform guess, and the gain over
+    At the largest number of examples the whole interval must lie above chance, and the gain over
     the same model without examples above zero, for every line (seed) of the series. The intervals have the
     level that Bonferroni's correction asks for: all pairs of series and panel together err in one case of
     twenty at most. Where no answer without examples was scored, only the guess counts. Where the guess or
@@ -54,7 +54,7 @@ def standing(prepared: Prepared) -> Standing:
 def marks(prepared: Prepared) -> str:
     """Name what an accuracy is held against, as far as it was scored."""
     shots = prepared.final.filter(FRESH)["shots"]
-    guess = "a uniform guess"
+    guess = "chance"
     if shots.is_empty() or 0 not in shots or shots.max() == 0:
         return guess
     return f"{guess} and the same model without examples"
