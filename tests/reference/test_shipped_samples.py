@@ -74,10 +74,10 @@ def two_samples(first: Iterable[object], second: Iterable[object]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", shipped_grammars())
 def test_labels_are_those_of_a_derivation(name: str) -> None:
-    # Parsing tries derivations until one fits; short documents keep their number small.
-    length, found = 6, 0
+    # Parsing tries derivations until one fits; short documents, the shorter the more functions there are, keep their number small.
+    length, found = 4 if name in {"chains", "fresh"} else 6, 0
     one, sampled = language(name), documents(name, length)
-    for i in range(8):
+    for i in range(5):
         text = texts(one, sampled, i)
         labels = [
             (
@@ -91,7 +91,7 @@ def test_labels_are_those_of_a_derivation(name: str) -> None:
         try:
             fits = any(
                 labels == [(token.role, token.statement, token.row, token.skills) for token in reading]
-                for reading in readings(one, text, length, most=2000)
+                for reading in readings(one, text, length, most=600)
             )
         except TimeoutError:
             continue
