@@ -586,6 +586,8 @@ class _Reader(SlowSampler):
         if len(self.tokens) < self.length and text != self.text[len(self.tokens)]:
             raise Misfit
         super().emit(text, node, row)
+        if len(self.tokens) == self.length:
+            raise Full
 
 
 def readings(
