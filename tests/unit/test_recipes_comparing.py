@@ -129,6 +129,24 @@ def test_a_run_with_itself(runs: dict[str, Path]):
     assert found.table["nats_difference"].drop_nulls().unique().to_list() == [0.0]
     assert found.table["paired"].all()
     assert found.certain == 0
+    assert (
+        found.summary() == "All answers at 5 examples have the same accuracy and the same nats in both runs."
+    )
+
+
+def test_who_is_better(runs: dict[str, Path]):
+    """Fewer nats and more right answers are better: turned round, the runs change places."""
+    found, turned = (compared(runs, *names) for names in (("one", "fast"), ("fast", "one")))
+    told, back = (one.as_json()["comparisons"] for one in (found, turned))
+    assert told["certain"] == told["certain_a_better"] + told["certain_b_better"] > 0
+    assert (told["certain_a_better"], told["certain_b_better"]) == (
+        back["certain_b_better"],
+        back["certain_a_better"],
+    )
+    nats = found.table.filter(pl.col("nats_p_adjusted") < 0.05)
+    shares = found.table.filter(pl.col("accuracy_p_adjusted") < 0.05)
+    better = (nats["nats_b"] < nats["nats_a"]).sum() + (shares["accuracy_b"] > shares["accuracy_a"]).sum()
+    assert told["certain_b_better"] == better
 
 
 def test_two_learning_rates(runs: dict[str, Path]):

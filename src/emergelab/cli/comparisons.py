@@ -81,12 +81,13 @@ def _print(comparison: Comparison) -> None:
         return
     for note in comparison.notes:
         typer.echo(note)
-    typer.echo("")
+    typer.echo(f"\n{comparison.summary()}\n")
     _print_rows(comparison.table)
     typer.echo(
         "\nDifferences are B - A with 95 % intervals; p is corrected for all comparisons. The surest come first."
     )
-    typer.echo(comparison.summary())
+    if comparison.table["seed"].is_not_null().any():
+        typer.echo("With a seed of their own, rows speak of these very models, not of others trained alike.")
 
 
 def _print_rows(table: pl.DataFrame) -> None:

@@ -73,19 +73,45 @@ class Comparison:
                 "p_below_5_percent": int((self.p_values < _CERTAIN).sum()),
                 "expected_by_chance": _CERTAIN * len(self.p_values),
                 "certain": self.certain,
+                "certain_a_better": self._better[0],
+                "certain_b_better": self._better[1],
             },
             "rows": self.table.to_dicts(),
         }
 
+    @property
+    def _better(self) -> tuple[int, int]:
+        """How many certain differences favour A, and how many B: higher accuracy, or fewer nats."""
+        favour = [
+            self.table.filter(pl.col(f"{measure}_p_adjusted") < _CERTAIN)[f"{measure}_difference"] * sign
+            for measure, sign in (("accuracy", 1), ("nats", -1))
+        ]
+        gains = pl.concat(favour)
+        return int((gains < 0).sum()), int((gains > 0).sum())
+
+    @property
+    def _same_answers(self) -> bool:
+        """Whether the same prompts got the same answers, as far as accuracy and nats tell."""
+        differences = pl.concat([self.table["accuracy_difference"], self.table["nats_difference"]])
+        return bool(self.table["paired"].all()) and bool((differences.drop_nulls() == 0).all())
+
     def summary(self) -> str:
-        """Say how many comparisons were made and how many differences are to be expected by chance."""
+        """Say how many comparisons were made, which run is better, and how much chance alone would show."""
+        if self._same_answers:
+            return (
+                f"All answers at {self.shots} examples have the same accuracy and the same nats in both runs."
+            )
         made = len(self.p_values)
         below = int((self.p_values < _CERTAIN).sum())
         return (
             f"{made} comparisons of accuracy and nats at {self.shots} examples: {below} have p below .05, and about "
             f"{_CERTAIN * made:.0f} would by chance alone if nothing differed. With Holm's correction for all "
-            f"of them {self.certain} are certain at 5 %."
+            f"of them {self.certain} are certain at 5 %{self._favoured()}."
         )
+
+    def _favoured(self) -> str:
+        a, b = self._better
+        return f": A is better in {a} of these, B in {b}" if self.certain else ""
 
 
 def compare_runs(a: RunFolder, b: RunFolder, *, shots: int | None = None) -> Comparison:
@@ -208,6 +234,9 @@ def _flat(record: Mapping[str, Any]) -> dict[str, Json]:
     for section in _SECTIONS:
         if section in record:
             found |= dict(_entries(section, record[section]))
+    # A study names its grammar in a table or without one; an evaluation does so beside its questions.
+    name = found.pop("grammar_name", None)
+    found.setdefault("grammar.name", found.pop("grammar", name))
     return found
 
 

@@ -103,7 +103,7 @@ def _headline_of_many(
     above, kinds = first
     counts = [number for _, number, _ in others]
     low, high = min(counts), max(counts)
-    span = str(low) if low == high else f"{low} to {high}"
+    span = str(low or "none") if low == high else f"{low} to {high}"
     rest = f"the other {words.plural(len(others), 'model')} on {span}"
     return (
         f"Above {marks(prepared)}, {at}: the best of {len(others) + 1} models on {above or 'none'} of "
