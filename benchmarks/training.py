@@ -6,6 +6,7 @@ steps on text with more to learn: a Markov chain over the vocabulary. The baseli
 two learning rates, ours and half of it.
 """
 
+import os
 from collections.abc import Callable
 
 import numpy as np
@@ -64,12 +65,27 @@ def _compare(size: str, precisions: list[torch.dtype]) -> dict[str, object]:
             for side in ("baseline", "candidate")
         }
         found[_name(dtype)] = {**times, "tokens_per_second": speed}
+    found["two_threads"] = _threads(Ours(spec, data, precisions[0]), steps)
     return found
 
 
+def _threads(ours: "Ours", steps: int) -> dict[str, object] | None:
+    """Return how many times as fast a step is on two threads; None on a single core."""
+    if len(os.sched_getaffinity(0)) < 2:
+        return None
+
+    def take(threads: int) -> None:
+        torch.set_num_threads(threads)
+        ours()
+
+    times = interleave(lambda: take(1), lambda: take(2), steps, warm_up=WARM_UP)
+    torch.set_num_threads(1)
+    return {**times}
+
+
 def _final_losses(dtype: torch.dtype) -> dict[str, float]:
-    sides = [Plain(CHAIN, documents, RATE), Plain(CHAIN, documents, RATE / 2), Ours(CHAIN, documents, dtype)]
-    *plain, ours = (_final(side) for side in sides)
+    plain = [_final(Plain(CHAIN, documents, rate)) for rate in (RATE, RATE / 2)]
+    ours = _final(Ours(CHAIN, documents, dtype, CHAIN_STEPS))
     return {"baseline": min(plain), "candidate": ours, "ratio": ours / min(plain)}
 
 
@@ -98,9 +114,9 @@ def documents(index: int) -> tuple[np.ndarray, np.ndarray]:
 class Ours:
     """Steps as `emergelab.train` takes them."""
 
-    def __init__(self, model: ModelSpec, data: Data, dtype: torch.dtype) -> None:
+    def __init__(self, model: ModelSpec, data: Data, dtype: torch.dtype, steps: int = 1000) -> None:
         spec = TrainSpec(milestones=(1,), batch=BATCH, warmup_steps=5, other_learning_rate=RATE)
-        self.rule = Rule(spec, CHAIN_STEPS, dtype, loss_function(model, dtype))
+        self.rule = Rule(spec, steps, dtype, loss_function(model, dtype))
         self.state = fresh_state(model, [stream(0)])
         self.data = data
         self.losses: list[float] = []
