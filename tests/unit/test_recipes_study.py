@@ -227,6 +227,15 @@ def test_a_split_without_functions_is_told_before_training(tmp_path: Path):
     assert "hold" in message
 
 
+def test_prompts_longer_than_a_loop_without_replacement_are_told_before_training(tmp_path: Path):
+    """Five objects without replacement make five rows: four examples and a query."""
+    path = write_study(tmp_path, grammar=GRAMMAR.replace("objects, stop 0.1", "objects distinct, stop 0.1"))
+    assert grid_of(path, "evaluate.shots=4").cells
+    message = refused("run", path, "--dry-run", "--set", "evaluate.shots=5")
+    assert "5 objects once, and the prompts need 6 rows" in message
+    assert "evaluate.shots = 4" in message
+
+
 def test_every_run_and_cell_of_the_grid_is_a_step_of_its_own(study: Path):
     grid = grid_of(study, "model.width=[8,16]", "train.seeds=3", "train.documents=[10,20]")
     names = set(grid.tables.inputs)

@@ -132,7 +132,7 @@ def build_grid(file: SourceFile, study: Study) -> Grid:
     for setting in grammars:
         with _named(setting.parameters):
             _require_context(file, study, setting.syntax)
-            _require_splits(file, study, setting.syntax)
+            _require_prompts(file, study, setting.syntax)
     inputs: dict[str, Step] = {}
     for run in runs:
         train = _train_step(study, run)
@@ -191,12 +191,14 @@ def _require_context(file: SourceFile, study: Study, grammar: GrammarSyntax) -> 
             )
 
 
-def _require_splits(file: SourceFile, study: Study, grammar: GrammarSyntax) -> None:
-    """Every task must have prompts in every split that it declares: found out now, not after the training."""
+def _require_prompts(file: SourceFile, study: Study, grammar: GrammarSyntax) -> None:
+    """Every task must have prompts in every split that it declares, as long as they are asked for: found out now."""
     language = draw_language(grammar, stream(study.key_of("world"), "world"))
     for task in study.evaluate.tasks:
         try:
-            make_prompts(language, task, shots=1, prompts=1, stream=stream(0, "evaluation"))
+            make_prompts(
+                language, task, shots=study.evaluate.shots, prompts=1, stream=stream(0, "evaluation")
+            )
         except UserError as error:
             raise StudyError(f"{file.source}: {error}") from error
 

@@ -55,7 +55,7 @@ _RULES = {
     "less_than_equal": "It must be at most {le:,}",
     "tuple_type": "It is a list of values",
     "too_long": "It has {max_length} values, no more",
-    "missing": "It has more values than these",
+    "missing": "It needs more values than these",
     "literal_error": "It must be {expected}",
 }
 _ONE_VALUE = frozenset({"int_type", "float_type", "string_type", "literal_error"})
