@@ -87,8 +87,10 @@ def _print_plan(request: Request, workers: int) -> None:
     from emergelab.recipes.running import expected_seconds, plan_study  # noqa: PLC0415
 
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("step", "state", "about, seconds"):
-        table.add_column(heading, justify="right" if "seconds" in heading else "left")
+    # Names of cells tell them apart at their ends: they are folded, never cut.
+    table.add_column("step", overflow="fold")
+    table.add_column("state", no_wrap=True)
+    table.add_column("about, seconds", justify="right")
     steps = plan_study(request)
     for step, state in steps[:ROWS_ON_SCREEN]:
         table.add_row(step.name, str(state), f"{step.cost:.0f}")
@@ -98,10 +100,15 @@ def _print_plan(request: Request, workers: int) -> None:
         say_cut(terminal, "The others follow.")
     grid = request.grid
     terminal.print(
-        f"{len(grid.runs)} training runs, {grid.cells} cells, {len(steps)} steps, into {request.folder.path}. "
+        f"{_count(len(grid.runs), 'training run')}, {_count(grid.cells, 'cell')}, {_count(len(steps), 'step')}, "
+        f"into {request.folder.path}. "
         f"{_expectation(expected_seconds(steps, workers), workers)} Nothing was done.",
         soft_wrap=True,
     )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _expectation(seconds: float, workers: int) -> str:

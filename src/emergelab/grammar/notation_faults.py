@@ -210,6 +210,10 @@ def _item_remedy(token: Token, accepted: AbstractSet[str]) -> str | None:
         return "A production begins with its probability and a colon: 0.5:."
     if token.type == "RPAR" and accepted == {"NAME"}:
         return "Brackets hold at least one name; a rule without attributes has no brackets."
+    if token.type == "COMMA" and accepted == {"RPAR"}:
+        return "A function is applied to one object, and a predicate is asked of one: b(a(x))."
+    if token.type == "STRING" and accepted == {"NAME"}:
+        return "A name stands without quotes; in quotes stands what is printed as it is."
     if token.type == "NUMBER" and accepted >= _ITEMS:
         return 'A token to be printed stands in double quotes: "7".'
     return None
