@@ -74,7 +74,9 @@ def test_a_reader_that_has_seen_enough():
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_any_command_ends_as_one_that_was_interrupted(number: signal.Signals):
-    words = [*PROGRAM, "grammar", "sample", "functions", "-n", "1000000", "--json"]
+    if signal.getsignal(number) is signal.SIG_IGN:
+        pytest.skip("what is ignored here, as under nohup, is ignored there")
+    words = [*PROGRAM, "grammar", "sample", "functions", "-n", "10000", "--json"]
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as running:
         status = Path(f"/proc/{running.pid}/status")
         while not caught(status.read_text(), number):

@@ -25,6 +25,9 @@ from study_runs import PROGRAM, process, write_study
 
 MANY = "FAULT_POINTS" in os.environ
 FILES_AT_ONCE = 4
+
+# The sample shares one process, so that the undisturbed run is made once; the many are spread.
+pytestmark = [] if MANY else pytest.mark.xdist_group("faults")
 SIZES = ("4k", "40k", "90k", "150k", "400k", "1500k") if MANY else ("90k",)
 
 

@@ -22,6 +22,9 @@ from study_runs import Answer, write_study
 POINTS = int(os.environ.get("FAULT_POINTS", "2"))
 LONGEST_DELAY = 2.0
 
+# The sample shares one process, so that the undisturbed run is made once; the many are spread.
+pytestmark = [] if "FAULT_POINTS" in os.environ else pytest.mark.xdist_group("faults")
+
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
