@@ -159,7 +159,9 @@ WRONG = {
     "foo": ("'foo'", "name=value"),
     "=3": ("'=3'", "name=value"),
     "train..tokens=3": ("name=value",),
-    "x=" + "[" * 100_000: ("x is no entry",),
+    "x=" + "[" * 100_000: ("begins like a list and is none",),
+    "evaluate.tasks=[single,pair]": ("[single,pair]", "double quotes"),
+    "pair.silent=0.3": ("pair is no entry", "grammar.pair."),
 }  # fmt: skip
 
 

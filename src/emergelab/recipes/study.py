@@ -14,6 +14,7 @@ from emergelab.recipes.study_faults import explain
 from emergelab.recipes.study_spec import Study, flattened
 
 _SHELF = Shelf(noun="study", folder="studies", suffix=".toml", error=StudyError)
+_MOST_SHOWN = 80
 
 
 def shipped_studies() -> list[str]:
@@ -72,7 +73,13 @@ def _apply(document: dict[str, Any], setting: str) -> None:
                 f"Got --set {setting!r}, but {name} holds a value, not a table. Set one of the study's own entries."
             )
         place = inner  # pyright: ignore[reportUnknownVariableType]
-    place[names[-1]] = _value(value.strip())
+    found = _value(value.strip())
+    if isinstance(found, str) and found.startswith("["):
+        raise StudyError(
+            f"Got --set {setting[:_MOST_SHOWN]!r}. Its value begins like a list and is none. Close the bracket, and write texts in "
+            'double quotes: --set \'evaluate.tasks=["single","pair"]\'.'
+        )
+    place[names[-1]] = found
 
 
 def _apply_to_grammar(document: dict[str, Any], name: str, value: object) -> None:

@@ -78,7 +78,9 @@ def _explain_one(detail: Mapping[str, Any]) -> str:
         return f"{name} is missing. {_PURPOSES.get(name, 'It has no default')}. Add {_example(name)}."
     if kind == "extra_forbidden":
         near = suggestion(place[-1], _entries(place[:-1]))
-        return f"{name} is no entry of a study. Remove it or mend its name. {near}"
+        said = f"{name} is no entry of a study. Remove it or mend its name. {near}"
+        is_dotted = len(place) == 1 and isinstance(detail["input"], dict) and "Did you mean" not in near
+        return f"{said} A parameter of the grammar is written grammar.{name}.…" if is_dotted else said
     if kind == "value_error":
         found = f"{name} = {_shown(detail['input'])}: " if name else ""
         return found + str(detail["ctx"]["error"]) + ("." if name else "")

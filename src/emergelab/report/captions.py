@@ -211,6 +211,8 @@ def _along(frame: pl.DataFrame) -> str:
         .sort("value", "setting_value")
     )
     (low_at, low), (high_at, high) = means.row(0), means.row(-1)
+    if low == high:
+        return f"Averaged over all lines and kinds of task, accuracy is {words.share(low)} at each of them. "
     return (
         f"Averaged over all lines and kinds of task, accuracy is highest at {words.setting(high_at)} "
         f"({words.share(high)}) and lowest at {words.setting(low_at)} ({words.share(low)}). "

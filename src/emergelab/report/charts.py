@@ -154,7 +154,7 @@ class Axes:
             if self.domain is None
             else alt.Scale(domainMin=self.domain[0], domainMax=self._top())
         )
-        return alt.Y(f"{column}:Q", title=self.title, scale=scale, axis=_y_axis(".1~f"))
+        return alt.Y(f"{column}:Q", title=self.title, scale=scale, axis=_y_axis(".2~f"))
 
 
 def draw_shot_curves(information: Information, prepared: Prepared) -> Drawing:
@@ -255,7 +255,7 @@ def draw_free_generation(information: Information, prepared: Prepared) -> Drawin
         color=scales.colour,
     )
     scale = alt.Scale(domain=[0, 1])
-    axis = alt.Axis(tickCount=3, format=".1~f", grid=True)
+    axis = alt.Axis(tickCount=3, format=".2~f", grid=True)
     ends = {
         name: alt.X(f"{name}:Q", title="right (share)", scale=scale, axis=axis) for name in ("lo", "value")
     }
