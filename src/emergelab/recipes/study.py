@@ -76,8 +76,8 @@ def _apply(document: dict[str, Any], setting: str) -> None:
     found = _value(value.strip())
     if isinstance(found, str) and found.startswith("["):
         raise StudyError(
-            f"Got --set {setting[:_MOST_SHOWN]!r}. Its value begins like a list and is none. Close the bracket, and write texts in "
-            'double quotes: --set \'evaluate.tasks=["single","pair"]\'.'
+            f"Got --set {setting[:_MOST_SHOWN]!r}. Its value begins like a list and is none. Close the bracket, and "
+            'write texts in double quotes: --set \'evaluate.tasks=["single","pair"]\'.'
         )
     place[names[-1]] = found
 
