@@ -39,6 +39,14 @@ def exported(out: Path) -> dict[str, object]:
     return json.loads((out / "emergelab.json").read_text(encoding="utf-8"))
 
 
+def test_the_first_look_into_a_finished_runs_store_is_a_quick_one(run: Path):
+    """The index that the run wrote holds all of it: a listing finds nothing to add."""
+    before = list((run / "store" / ".index").iterdir())
+    assert len(before) == 1
+    assert command("store", "list", run).code == 0
+    assert list((run / "store" / ".index").iterdir()) == before
+
+
 def test_models_are_listed_with_loss_and_file(run: Path):
     models = json.loads(command("model", "list", run, "--json").out)
     sizes = {(m["layers"], m["seed"], m["tokens"]) for m in models}

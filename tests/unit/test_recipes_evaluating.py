@@ -187,6 +187,13 @@ def test_the_command(llama: Path, grammar: Path, tmp_path: Path):
     assert len(record["words"]["words=0"]) == 8
     assert record["finished"]
     assert "no study trained" in refused("report", tmp_path / "run")
+    elsewhere = ("--out", tmp_path / "elsewhere")
+    for source in (
+        ("model", "list"),
+        ("model", "export", *elsewhere),
+        ("corpus", "export", *elsewhere, "--study"),
+    ):
+        assert "not trained here" in refused(*source, tmp_path / "run")
     # Its tables are those of a run.
     scores = json.loads(command("results", tmp_path / "run", "--format", "json").out)
     assert {row["task"] for row in scores} == {"single"}
@@ -199,6 +206,7 @@ def test_the_command(llama: Path, grammar: Path, tmp_path: Path):
 # Options, and what the message must hold: the value, and the rule or the remedy.
 WRONG = {
     ("--task", "pear"): ("'pear'", "Did you mean 'pair'?"),
+    ("--set", "pear=3"): ("'pear'", "no parameter"),
     ("--renderings", "3"): ("--renderings 3", "at least 5"),
     ("--shots", "40"): ("96 tokens", "--shots"),
     ("--device", "tpu"): ("'tpu'", "auto, cpu, cuda"),
@@ -211,6 +219,20 @@ def test_wrong_options(options: tuple[str, str], llama: Path, grammar: Path, tmp
     for part in WRONG[options]:
         assert part in message
     assert not (tmp_path / "run").exists()
+
+
+def test_parameters_of_the_grammar(llama: Path, tmp_path: Path):
+    """A value given is that of the text with this number in the parameter's place, and stands in the command."""
+    texts = {name: f"parameter size = {size}\n{GRAMMAR}" for name, size in (("five", 5), ("six", 6))}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.cag").write_text(text.replace("objects 5", "objects size"))
+    said, written = (
+        prepare_evaluation(llama, ask(tmp_path / f"{name}.cag", **given), out=tmp_path / "run")
+        for name, given in (("five", {"parameters": {"size": 6.0}}), ("six", {}))
+    )
+    assert said.record["words"] == written.record["words"]
+    assert "--set size=6 " in str(said.record["command"])
+    assert said.record["questions"]["parameters"] == {"size": 6.0}  # pyright: ignore[reportArgumentType, reportCallIssue, reportIndexIssue, reportOptionalSubscript]
 
 
 def test_the_longest_prompt_that_fits(grammar: Path, tmp_path: Path):

@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
+from emergelab.grammar.notation_numbers import number_text
+from emergelab.grammar.syntax import GrammarSyntax
 from emergelab.recipes.exporting_corpora import (
     CorpusSpec,
     Wishes,
@@ -16,8 +18,9 @@ from emergelab.recipes.exporting_models import export_model, find_model
 from emergelab.spec import Json
 
 
-def export_documents(spec: CorpusSpec, name: str, out: Path, licence: str | None) -> Path:
-    """Write documents of the grammar `name`. Raises UserError."""
+def export_documents(spec: CorpusSpec, grammar: GrammarSyntax, out: Path, licence: str | None) -> Path:
+    """Write documents of a grammar. Raises UserError."""
+    settings: Json = [f"{one.name}={number_text(one.value)}" for one in grammar.parameters]
     options = {
         "key": spec.data_key,
         "seed": spec.seed,
@@ -25,8 +28,9 @@ def export_documents(spec: CorpusSpec, name: str, out: Path, licence: str | None
         "validation": spec.validation,
         "context": spec.context,
         "law": spec.law,
+        "set": settings,
     }
-    export_corpus(spec, out, Wishes(_command("corpus", name, out, options), None, licence))
+    export_corpus(spec, out, Wishes(_command("corpus", grammar.name, out, options), None, licence))
     return out
 
 

@@ -204,7 +204,7 @@ class Grammar:
             train=whole("documents", documents, most=_MOST_EXPORTED),
             validation=whole("validation", validation, least=0, most=_MOST_EXPORTED),
         )
-        return export_documents(spec, self.name, Path(out), licence)
+        return export_documents(spec, self.syntax, Path(out), licence)
 
     def export_prompts(
         self,

@@ -19,7 +19,7 @@ from emergelab.recipes import results, running
 from emergelab.recipes.catalogue import catalogue
 from emergelab.recipes.comparing import Comparison, compare_runs
 from emergelab.recipes.keep import Keep
-from emergelab.recipes.models import Models
+from emergelab.recipes.models import Models, study_of
 from emergelab.recipes.run_folder import RunFolder
 from emergelab.recipes.trackers import Tracker
 from emergelab.recipes.tracking import tracked
@@ -115,6 +115,7 @@ def score_pretrained(
     model: str | Path,
     grammar: str | Path,
     *,
+    parameters: Mapping[str, float] | None = None,
     tasks: str | Iterable[str] | None = None,
     shots: int = 10,
     prompts: int = 128,
@@ -126,11 +127,11 @@ def score_pretrained(
 ) -> Run:
     """Ask a Hugging Face causal language model the tasks of a grammar, in words of its own vocabulary.
 
-    `model` is the model's folder, `grammar` a name or path. Objects are written as words, which are drawn
-    `renderings` times: once, or at least five times for intervals over words. The answers lie in the folder `out`
-    (`runs/evaluate-<model>-<grammar>` if not given), from where the same call goes on. The run that is returned has
-    tables, and no study or models of its own. Needs the extra `huggingface`; raises UserError for what cannot be
-    asked.
+    `model` is the model's folder, `grammar` a name or path, and `parameters` are values for parameters that the
+    grammar names. Objects are written as words, which are drawn `renderings` times: once, or at least five times for
+    intervals over words. The answers lie in the folder `out` (`runs/evaluate-<model>-<grammar>` if not given), from
+    where the same call goes on. The run that is returned has tables, and no study or models of its own. Needs the
+    extra `huggingface`; raises UserError for what cannot be asked.
     """
     from emergelab.recipes.evaluating import Questions, evaluate_model, prepare_evaluation  # noqa: PLC0415
 
@@ -145,7 +146,7 @@ def score_pretrained(
         "key": whole("key", key, least=0, most=2**53 - 1),
         "renderings": whole("renderings", renderings, most=1_000),
     }
-    questions = Questions(grammar=str(grammar), tasks=named, **numbers)
+    questions = Questions(grammar=str(grammar), parameters=parameters or {}, tasks=named, **numbers)
     request = prepare_evaluation(
         Path(model), questions, device=device, out=None if out is None else Path(out)
     )
@@ -175,12 +176,7 @@ class Run:
     @property
     def study(self) -> Mapping[str, Any]:
         """The study, every default filled in. Raises UserError for answers of a model from elsewhere."""
-        if "study" not in self.record:
-            raise UserError(
-                f"{self.folder} holds answers of a model that was not trained here. Only a study has models, prompts "
-                "and a report. Use its tables, or run a study."
-            )
-        return self.record["study"]
+        return study_of(self.record, self.folder)
 
     @cached_property
     def scores(self) -> pl.DataFrame:

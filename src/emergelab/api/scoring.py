@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import polars as pl
 
@@ -41,7 +42,7 @@ class Evaluation:
 
 def score(
     predictor: Predictor,
-    grammar: Grammar | str,
+    grammar: Grammar | str | Path,
     *,
     tasks: str | Iterable[str] | None = None,
     shots: int = 10,
@@ -54,7 +55,7 @@ def score(
     token. Raises UserError for tasks that there are not, for numbers that the grammar cannot serve, and for
     what is no predictor of the grammar's tokens.
     """
-    asked = load_grammar(grammar) if isinstance(grammar, str) else grammar
+    asked = grammar if isinstance(grammar, Grammar) else load_grammar(grammar)
     sets = asked.prompts(tasks, shots=shots, prompts=prompts)
     require_vocabulary(predictor, len(asked.vocabulary))
     return score_prompts(predictor, sets)
@@ -72,14 +73,14 @@ def score_prompts(predictor: Predictor, prompts: PromptSet | Sequence[PromptSet]
 
 
 def measure_losses(
-    predictor: Predictor, grammar: Grammar | str, *, documents: int = 512, length: int = 48
+    predictor: Predictor, grammar: Grammar | str | Path, *, documents: int = 512, length: int = 48
 ) -> pl.DataFrame:
     """Return the nats per token on documents of the training law, in all (role null) and by the tokens' role.
 
     Columns: role, n (documents), tokens, nats with a 95 % interval over documents, and its method. The
     documents are cut at `length` tokens, and no run trains on them. Raises UserError as `score` does.
     """
-    asked = load_grammar(grammar) if isinstance(grammar, str) else grammar
+    asked = grammar if isinstance(grammar, Grammar) else load_grammar(grammar)
     require_vocabulary(predictor, len(asked.vocabulary))
     return losses_of(
         predictor,

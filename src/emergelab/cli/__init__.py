@@ -66,6 +66,10 @@ def main() -> None:
         _drop_output()
         raise SystemExit(_FAULT) from None
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            _fail(
+                f"The name of a file or folder is too long: {error.filename!s:.200}. Shorten it.", _USER_ERROR
+            )
         if error.errno != errno.ENOSPC:
             raise
         _drop_output()

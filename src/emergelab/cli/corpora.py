@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from emergelab.cli.options import new_group
+from emergelab.cli.options import GrammarArgument, ParametersOption, new_group
 from emergelab.errors import UserError
 
 if TYPE_CHECKING:
@@ -172,15 +172,13 @@ def _sized(
 
 @corpus_app.command("prompts")
 def corpus_prompts(
-    grammar: Annotated[
-        str, typer.Argument(metavar="NAME|FILE", help="A shipped grammar's name or a .cag file.")
-    ],
+    grammar: GrammarArgument,
     out: Annotated[Path, typer.Option(metavar="FILE.parquet|FILE.jsonl", help="The file to write.")],
     tasks: Annotated[list[str] | None, typer.Option("--task", help="Which task; by default all.")] = None,
     prompts: Annotated[int, typer.Option(min=1, max=100_000, help="How many of each form and split.")] = 512,
     shots: Annotated[int, typer.Option(min=0, max=1_000, help="Ask with 0 to so many examples.")] = 10,
     key: Annotated[int, typer.Option(min=0, help="The key of world and prompts.")] = 0,
-    settings: SettingsOption = None,
+    settings: ParametersOption = None,
 ) -> None:
     """Write the questions that a study with this key asks, with answers and chance, for other tools."""
     from emergelab.grammar.library import find_grammar, load_grammar  # noqa: PLC0415

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emergelab.cli.options import ROWS_ON_SCREEN, Format, console, say_cut
+from emergelab.cli.options import ROWS_ON_SCREEN, Format, ParametersOption, console, say_cut
 from emergelab.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def evaluate_command(
     renderings: Annotated[
         int, typer.Option(min=1, max=1_000, help="Draws of words for the objects: 1, or at least 5.")
     ] = 5,
+    settings: ParametersOption = None,
     device: Annotated[str, typer.Option(help="auto, cpu (in float32) or cuda (in bfloat16).")] = "auto",
     out: Annotated[
         Path | None, typer.Option(help="The folder; by default runs/evaluate-<model>-<grammar>.")
@@ -42,6 +43,7 @@ def evaluate_command(
     output: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.table,
 ) -> None:
     """Ask a Hugging Face model a grammar's tasks, in words of its own vocabulary."""
+    from emergelab.grammar.notation_numbers import read_settings  # noqa: PLC0415
     from emergelab.pipeline.progress import reporter_for  # noqa: PLC0415
     from emergelab.recipes.evaluating import Questions, evaluate_model, prepare_evaluation  # noqa: PLC0415
 
@@ -50,7 +52,13 @@ def evaluate_command(
             f"Got --device {device!r}. A device is one of {', '.join(_DEVICES)}. Choose one of them."
         )
     questions = Questions(
-        grammar=grammar, tasks=tuple(task or ()), shots=shots, prompts=prompts, key=key, renderings=renderings
+        grammar=grammar,
+        parameters=read_settings(settings or []),
+        tasks=tuple(task or ()),
+        shots=shots,
+        prompts=prompts,
+        key=key,
+        renderings=renderings,
     )
     request = prepare_evaluation(model, questions, device=device, out=out)
     evaluate_model(request, reporter=reporter_for(sys.stderr))

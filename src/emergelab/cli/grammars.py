@@ -7,18 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emergelab.cli.options import GrammarArgument, JsonOption, console, new_group
+from emergelab.cli.options import GrammarArgument, JsonOption, ParametersOption, console, new_group
 
 if TYPE_CHECKING:
     from emergelab.grammar.shelf import SourceFile
     from emergelab.grammar.syntax import GrammarSyntax
 
 grammar_app = new_group("Check, show and sample grammars.")
-
-SettingsOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="NAME=NUMBER", help="Give a parameter of the grammar another value."),
-]
 
 
 def _load(grammar: str, settings: list[str] | None) -> tuple[SourceFile, GrammarSyntax]:
@@ -30,7 +25,7 @@ def _load(grammar: str, settings: list[str] | None) -> tuple[SourceFile, Grammar
 
 
 @grammar_app.command("check")
-def grammar_check(grammar: GrammarArgument, settings: SettingsOption = None) -> None:
+def grammar_check(grammar: GrammarArgument, settings: ParametersOption = None) -> None:
     """Say what is wrong with a grammar: place, finding, rule and remedy. Exit code 2 if anything is."""
     file, syntax = _load(grammar, settings)
     tasks = ", ".join(task.name for task in syntax.tasks) or "none"
@@ -39,7 +34,7 @@ def grammar_check(grammar: GrammarArgument, settings: SettingsOption = None) -> 
 
 @grammar_app.command("show")
 def grammar_show(
-    grammar: GrammarArgument, settings: SettingsOption = None, as_json: JsonOption = False
+    grammar: GrammarArgument, settings: ParametersOption = None, as_json: JsonOption = False
 ) -> None:
     """Show a grammar: its parameters, its world, its productions with their probabilities, its tasks."""
     from emergelab.grammar.rendering import describe, grammar_view  # noqa: PLC0415
@@ -58,7 +53,7 @@ def grammar_sample(
     seed: Annotated[int, typer.Option(min=0, help="The key of world and documents.")] = 0,
     length: Annotated[int, typer.Option(min=1, max=32_000, help="Cut documents at so many tokens.")] = 120,
     law: Annotated[str, typer.Option(help="`train` leaves out what is held out; `full` does not.")] = "train",
-    settings: SettingsOption = None,
+    settings: ParametersOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print documents of a grammar, their tokens coloured by role."""

@@ -30,7 +30,10 @@ def model_list(run: RunArgument, as_json: JsonOption = False) -> None:
         return
     from emergelab.recipes.results import table_lines  # noqa: PLC0415
 
+    gone = models["path"].is_null()
     shown = models.drop("variant", "path", strict=False)
+    if gone.any():
+        shown = shown.with_columns(kept=gone.replace_strict({False: "yes", True: "no"}))
     header, *lines = table_lines(tuple(shown.columns), shown.head(ROWS_ON_SCREEN).rows())
     typer.secho(header, bold=True)
     for line in lines:

@@ -25,6 +25,10 @@ class Format(StrEnum):
 GrammarArgument = Annotated[
     str, typer.Argument(metavar="NAME|FILE", help="A shipped grammar's name or a .cag file.")
 ]
+ParametersOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=NUMBER", help="Give a parameter of the grammar another value."),
+]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder that `emergelab run` made.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

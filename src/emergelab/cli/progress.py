@@ -14,7 +14,19 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 @contextmanager
 def counting(noun: str) -> Generator[Callable[[int, int], None]]:
-    """Give a function that is told how many are done and how many there are."""
+    """Give a function that is told how many are done and how many there are; say what an interruption leaves."""
+    try:
+        with _shown(noun) as told:
+            yield told
+    except KeyboardInterrupt:
+        sys.stderr.write(
+            "Interrupted: files that were finished are kept. The same command goes on from here.\n"
+        )
+        raise
+
+
+@contextmanager
+def _shown(noun: str) -> Generator[Callable[[int, int], None]]:
     if not sys.stderr.isatty():
         yield Lines(noun).told
         return

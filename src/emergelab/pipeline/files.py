@@ -14,7 +14,7 @@ from tempfile import gettempdir
 from emergelab.errors import UserError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG}
 _NO_FOLDER = {errno.ENOTDIR, errno.EEXIST}
 # Rust libraries (Polars, safetensors) wrap the system's error in an exception of their own.
 _FULL_TEXTS = ("No space left on device", "os error 28", "Disk quota exceeded", "os error 122")
@@ -30,7 +30,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     Makes missing parent folders. Raises StorageError where the disk does not take it.
     """
     with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         temporary = _sibling(path)
         try:
             _write_synced(temporary, data)
@@ -43,6 +43,17 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` in UTF-8, as atomically as `write_bytes`."""
     write_bytes(path, text.encode())
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder `path`, and those above it, where they are missing. Raises StorageError."""
+    with storage_errors(path):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError as error:  # some file systems answer so to whoever must not write there
+            raise StorageError(
+                f"{path} cannot be made: {error.strerror}. Choose a folder that you may write to."
+            ) from error
 
 
 def replace_folder(source: Path, target: Path) -> None:
@@ -62,9 +73,8 @@ def replace_folder(source: Path, target: Path) -> None:
 def new_folder(target: Path) -> Generator[Path]:
     """Give an empty folder beside `target` to write into; it takes `target`'s place if the body succeeds."""
     with storage_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
         folder = _sibling(target)
-        folder.mkdir()
+        make_folder(folder)
     try:
         yield folder
         replace_folder(folder, target)

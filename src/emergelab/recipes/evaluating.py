@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from emergelab.grammar.holdout import draw_language
 from emergelab.grammar.language import Language, Vocabulary
 from emergelab.grammar.library import find_grammar, load_grammar
 from emergelab.grammar.notation import render
+from emergelab.grammar.notation_numbers import number_text
 from emergelab.grammar.problems import suggestion
 from emergelab.grammar.rows import row_width
 from emergelab.grammar.shelf import SourceFile
@@ -61,11 +62,12 @@ _ON_SCREEN = (
 class Questions:
     """What a model is asked: tasks of a grammar (all if none is named), with 0 to `shots` examples.
 
-    `key` draws the world, the prompts and the words, as a study's key does. `renderings` draws of words are
-    taken; one, or at least five.
+    `parameters` are values for parameters of the grammar. `key` draws the world, the prompts and the words, as a
+    study's key does. `renderings` draws of words are taken; one, or at least five.
     """
 
     grammar: str
+    parameters: Mapping[str, float] = field(default_factory=dict)
     tasks: tuple[str, ...] = ()
     shots: int = 10
     prompts: int = 128
@@ -109,7 +111,7 @@ def prepare_evaluation(
 
     _require_renderings(questions.renderings)
     source = find_grammar(questions.grammar)
-    language = draw_language(load_grammar(source), stream(questions.key, "world"))
+    language = draw_language(load_grammar(source, questions.parameters), stream(questions.key, "world"))
     tasks = _tasks(language, questions)
     opened = ModelFolder.open(model)
     placement = choose_placement(device)
@@ -259,6 +261,7 @@ class _Plan:
             },
             "questions": {
                 "grammar": source.name,
+                "parameters": dict(asked.parameters),
                 "tasks": list(self.tasks),
                 "shots": asked.shots,
                 "prompts": asked.prompts,
@@ -341,10 +344,15 @@ def _length(language: Language, tasks: Sequence[str], shots: int) -> int:
 
 def _command(model: Path, asked: Questions, out: Path, device: str) -> str:
     tasks = [part for task in asked.tasks for part in ("--task", task)]
+    values = asked.parameters.items()
+    settings = [part for name, value in values for part in ("--set", f"{name}={number_text(value)}")]
     numbers = {name: getattr(asked, name) for name in ("shots", "prompts", "key", "renderings")}
     options = [part for name, value in numbers.items() for part in (f"--{name}", str(value))]
     return shlex.join(
-        [str(model), "--grammar", asked.grammar, *tasks, *options, "--device", device, "--out", str(out)]
+        [
+            *(str(model), "--grammar", asked.grammar, *settings, *tasks, *options),
+            *("--device", device, "--out", str(out)),
+        ]
     )
 
 

@@ -20,7 +20,7 @@ from emergelab.grammar.language import Language
 from emergelab.grammar.notation import render
 from emergelab.grammar.sites import LawName
 from emergelab.grammar.syntax import GrammarSyntax
-from emergelab.pipeline.files import storage_errors, write_text
+from emergelab.pipeline.files import make_folder, storage_errors, write_text
 from emergelab.recipes.cards import code_span, fenced, front_matter, licence_of, made_with, sections, table
 from emergelab.recipes.stages import data_stream, language_of
 from emergelab.recipes.studied import chosen_run, runs_of_study
@@ -176,8 +176,7 @@ def _identity(spec: CorpusSpec, shard: Shard) -> str:
 def _write_all(spec: CorpusSpec, shards: list[Shard], folder: Path, told: Told) -> int:
     """Write the files that are not there; return how many are."""
     total, done, kept = sum(shard.last - shard.first for shard in shards), 0, 0
-    with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for shard in shards:
         path, identity = folder / shard.name, _identity(spec, shard)
         if holds(path, identity):

@@ -20,7 +20,7 @@ from emergelab.model.spec import ModelSpec
 from emergelab.pipeline import manifest as manifests
 from emergelab.pipeline.files import new_folder, storage_errors
 from emergelab.recipes.cards import code_span, fenced, front_matter, licence_of, made_with, sections, table
-from emergelab.recipes.models import Models
+from emergelab.recipes.models import Models, study_of
 from emergelab.recipes.run_folder import RunFolder
 from emergelab.spec import Json, canonical_json
 
@@ -117,6 +117,7 @@ def export_model(model: Trained, out: Path, *, command: str, licence: str | None
 def _of_run(source: Path, which: Mapping[str, Json]) -> Trained:
     folder = RunFolder(source)
     models = Models(folder)
+    study_of(folder.read_record(), source)
     cell = models.choose(which) if which else _largest(folder, models)
     checkpoint = models.checkpoint(cell)
     scores = pl.read_parquet(folder.open_tables() / "scores.parquet").filter(pl.col("cell") == cell)
@@ -221,8 +222,9 @@ def _card(model: Trained, spec: ModelSpec, record: Mapping[str, Json], wish: tup
 
 
 def _about(spec: ModelSpec, record: Mapping[str, Json]) -> str:
+    layers = "1 layer" if spec.layers == 1 else f"{spec.layers} layers"
     return (
-        f"A decoder-only transformer of the Llama shape: {spec.layers} layers of width {spec.width} with {spec.heads} "
+        f"A decoder-only transformer of the Llama shape: {layers} of width {spec.width} with {spec.heads} "
         f"heads, {spec.parameters():,} parameters, a context of {spec.context} tokens and a vocabulary of "
         f"{spec.vocabulary}. It was read after {record['step']:,} training steps on {record['counted_tokens']:,} "
         "predicted tokens."

@@ -42,6 +42,16 @@ class LanguageSpec(TypedDict):
     key: int
 
 
+def study_of(record: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+    """Return the study that a run's record holds. Raises UserError for answers of a model from elsewhere."""
+    if "study" not in record:
+        raise UserError(
+            f"{folder} holds answers of a model that was not trained here. Only a study has models, prompts and a "
+            "report. Use its tables, or run a study."
+        )
+    return record["study"]
+
+
 @dataclass(frozen=True)
 class Models:
     """The models of a finished run, one for each cell of its grid."""
@@ -51,6 +61,7 @@ class Models:
     @cached_property
     def cells(self) -> pl.DataFrame:
         """One row for each cell: what it is, in short names, with a column for each setting that the study varies."""
+        study_of(self.folder.read_record(), self.folder.path)
         cells = pl.read_parquet(self.folder.open_tables() / "cells.parquet")
         cells = cells.select(name for name in cells.columns if name not in _FOUND)
         # A run of an earlier version varied nothing that needs a column of its own.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from emergelab.errors import ArtifactError
-from emergelab.pipeline.files import storage_errors, write_text
+from emergelab.pipeline.files import make_folder, storage_errors, write_text
 from emergelab.pipeline.locks import exclusive
 from emergelab.pipeline.manifest import Manifest
 from emergelab.pipeline.store import Store
@@ -67,7 +67,7 @@ class RunFolder:
         """Be the only process that writes the record or the report, waiting for others; clear what the dead left."""
         with contextlib.ExitStack() as stack:
             with storage_errors(self.path):
-                self.path.mkdir(parents=True, exist_ok=True)
+                make_folder(self.path)
                 stack.enter_context(exclusive(self.path / _LOCK, patient=True))
                 for leftover in filter(_is_unfinished, self.path.iterdir()):
                     shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -17,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 from emergelab.errors import ArtifactError, StudyError, UserError
 from emergelab.pipeline import events
 from emergelab.pipeline.events import Event, Reporter
+from emergelab.pipeline.files import StorageError
 from emergelab.pipeline.graph import WORK, State, chain_costs
+from emergelab.pipeline.index import index
 from emergelab.pipeline.manifest import installed_versions
 from emergelab.pipeline.runner import run
 from emergelab.pipeline.step import Step
@@ -117,6 +120,8 @@ def run_study(request: Request, *, workers: int, reporter: Reporter) -> Path:
     folder.write_record(done)
     page = make_report(folder)
     folder.write_record({**done, "reported": True})
+    with contextlib.suppress(StorageError):  # so that the first look into a large store is a quick one, too
+        index(folder.store)
     return page
 
 

@@ -10,6 +10,7 @@ from emergelab.errors import UserError
 from emergelab.grammar.problems import suggestion
 from emergelab.pipeline import manifest as manifests
 from emergelab.recipes.grid import build_grid
+from emergelab.recipes.models import study_of
 from emergelab.recipes.run_folder import RunFolder
 from emergelab.recipes.study import find_study, read_study
 from emergelab.recipes.study_spec import Study
@@ -43,7 +44,9 @@ def _runs_of_folder(folder: RunFolder) -> tuple[Study, dict[str, Mapping[str, An
     folder.open_tables()  # says what to do where the run is not finished
     inputs = folder.read_manifest(record["tables"])["inputs"]
     keys = {name.removeprefix(_RUN): key for name, key in inputs.items() if name.startswith(_RUN)}
-    return Study.model_validate(record["study"]), {name: _spec(folder, key) for name, key in keys.items()}
+    return Study.model_validate(study_of(record, folder.path)), {
+        name: _spec(folder, key) for name, key in keys.items()
+    }
 
 
 def _spec(folder: RunFolder, key: str) -> Mapping[str, Any]:
