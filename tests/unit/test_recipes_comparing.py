@@ -238,6 +238,7 @@ def test_no_cell_corresponds(runs: dict[str, Path]):
     assert found.table.is_empty()
     assert found.shots is None
     assert "nothing to compare" in command("compare", runs["one"], runs["wide"]).out
+    assert "can be compared" in compared(runs, "one", "wide").summary()
     assert json.loads(command("compare", runs["one"], runs["wide"], "--format", "json").out)["rows"] == []
 
 

@@ -97,6 +97,8 @@ class Comparison:
 
     def summary(self) -> str:
         """Say how many comparisons were made, which run is better, and how much chance alone would show."""
+        if self.table.is_empty():
+            return "No answers of the two runs can be compared."
         if self._same_answers:
             return (
                 f"All answers at {self.shots} examples have the same accuracy and the same nats in both runs."
