@@ -18,7 +18,8 @@ WORLD = """world {
 """
 RULES = """rule Document = Statement* stop 0.1
 rule Statement = each x ~ objects, stop 0.1 { x Value(x) ";" }
-rule Value(x) = 0.9: let a ~ f, b ~ f, c ~ h { b(a(x)) c(x) } | 0.1: let q ~ p { if q(x) { "." "yes" "no" "none" } else { x } }
+rule Value(x) = 0.9: let a ~ f, b ~ f, c ~ h { b(a(x)) c(x) }
+              | 0.1: let q ~ p { if q(x) { "." "yes" "no" "none" } else { x } }
 """
 SHELLS = {
     "cag": "HERE",
