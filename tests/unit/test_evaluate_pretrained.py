@@ -15,8 +15,14 @@ from emergelab.evaluate.pretrained import ModelError, ModelFolder, Placement, ch
 from tiny_models import byte_level_tokenizer, save, tiny_gpt2, tiny_llama
 
 CPU = Placement("cpu", "float32")
+# Weights of a size at which one word matters to another: at BERT's own, drawn anew, it may not.
 BERT = BertConfig(
-    vocab_size=300, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2
+    vocab_size=300,
+    hidden_size=16,
+    intermediate_size=32,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    initializer_range=0.5,
 )
 
 

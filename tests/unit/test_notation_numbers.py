@@ -262,7 +262,7 @@ def test_a_probability_of_0_that_is_written_is_a_mistake():
         (WORLD + "rule D = A* stop p.P", "2:19", "found '.'"),
         (WORLD + "rule D = let a.b ~ f { }", "2:14", "Only the names of parameters have dots in them"),
         (WORLD + "rule D = let a ~ f { a(x, y) }", "2:25", "A function is applied to one object"),
-        (WORLD + "rule D = if q(x, y) { }", "2:17", "a predicate is asked of one"),
+        (WORLD + "rule D = if q(x, y) { }", "2:16", "a predicate is asked of one"),
         (WORLD + 'rule D = let a ~ f { a("x") }', "2:24", "A name stands without quotes"),
         (WORLD + "rule D = a.b", "2:13", "expected ':'. A production begins with its probability"),
         (WORLD + "rule D = (1 - p) x", "2:18", "expected ':'. A production begins with its probability"),

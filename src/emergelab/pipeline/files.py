@@ -52,7 +52,7 @@ def make_folder(path: Path) -> None:
             path.mkdir(parents=True, exist_ok=True)
         except FileNotFoundError as error:  # some file systems answer so to whoever must not write there
             raise StorageError(
-                f"{path} cannot be made: {error.strerror}. Choose a folder that you may write to."
+                f"{path} cannot be made: {error.strerror}. Choose another with --out, one that you may write to."
             ) from error
 
 
