@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from emergelab.cli.options import ROWS_ON_SCREEN, Format, console, say_cut
+from emergelab.cli.tables import print_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -64,7 +64,7 @@ def compare_command(
 def _print(comparison: Comparison) -> None:
     if comparison.settings:
         entries = [(str(one["entry"]), *(_text(one[side]) for side in "ab")) for one in comparison.settings]
-        _print_table(("differs", "A", "B"), entries)
+        print_table(("differs", "A", "B"), entries)
     else:
         typer.echo("Both runs were made with the same settings and versions on the same machine.")
     cells = comparison.cells
@@ -94,18 +94,9 @@ def _print_rows(table: pl.DataFrame) -> None:
     """Print the rows, without the labels that are the same in all of them."""
     labels = [name for name in _LABELS if table[name].n_unique() > 1 or name in {"task", "form", "split"}]
     shown = table.head(ROWS_ON_SCREEN).select(*labels, *_VALUES)
-    _print_table([_HEADINGS.get(name, name) for name in shown.columns], shown.iter_rows())
+    print_table([_HEADINGS.get(name, name) for name in shown.columns], shown.rows())
     if table.height > ROWS_ON_SCREEN:
         say_cut(console(), "--format csv or json prints all rows and columns.")
-
-
-def _print_table(columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
-    from emergelab.recipes.results import table_lines  # noqa: PLC0415
-
-    header, *lines = table_lines(columns, list(rows))
-    typer.secho(header, bold=True)
-    for line in lines:
-        typer.echo(line)
 
 
 def _text(value: Any) -> str:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import sys
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from emergelab.cli.options import ROWS_ON_SCREEN, Format, ParametersOption, console, say_cut
+from emergelab.cli.options import Format, ParametersOption
+from emergelab.cli.tables import print_rows
 from emergelab.errors import UserError
-
-if TYPE_CHECKING:
-    from emergelab.recipes.evaluating import EvaluationRequest
 
 _DEVICES = ("auto", "cpu", "cuda")
 
@@ -45,7 +42,12 @@ def evaluate_command(
     """Ask a Hugging Face model a grammar's tasks, in words of its own vocabulary."""
     from emergelab.grammar.notation_numbers import read_settings  # noqa: PLC0415
     from emergelab.pipeline.progress import reporter_for  # noqa: PLC0415
-    from emergelab.recipes.evaluating import Questions, evaluate_model, prepare_evaluation  # noqa: PLC0415
+    from emergelab.recipes.evaluating import (  # noqa: PLC0415
+        Questions,
+        evaluate_model,
+        evaluation_rows,
+        prepare_evaluation,
+    )
 
     if device not in _DEVICES:
         raise UserError(
@@ -62,22 +64,7 @@ def evaluate_command(
     )
     request = prepare_evaluation(model, questions, device=device, out=out)
     evaluate_model(request, reporter=reporter_for(sys.stderr))
-    _print(request, output)
-
-
-def _print(request: EvaluationRequest, output: Format) -> None:
-    from emergelab.recipes.evaluating import evaluation_rows  # noqa: PLC0415
-    from emergelab.recipes.results import csv_lines, json_lines, table_lines  # noqa: PLC0415
-
-    screen = output is Format.table
-    rows = evaluation_rows(request, headlines=screen)
-    if not screen:
-        sys.stdout.writelines(json_lines(rows) if output is Format.json else csv_lines(rows))
-        return
-    header, *lines = table_lines(rows.columns, list(islice(rows.rows, ROWS_ON_SCREEN)))
-    typer.secho(header, bold=True)
-    for line in lines:
-        typer.echo(line)
-    if next(rows.rows, None) is not None:
-        say_cut(console(), "--format csv or json prints all rows and columns.")
-    typer.echo(f"95 % intervals {request.scope}. All tables: emergelab results {request.folder.path}")
+    rows = evaluation_rows(request, headlines=output is Format.table)
+    print_rows(rows, output, "--format csv or json prints all rows and columns.")
+    if output is Format.table:
+        typer.echo(f"95 % intervals {request.scope}. All tables: emergelab results {request.folder.path}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emergelab.cli.options import ROWS_ON_SCREEN, JsonOption, RunArgument, console, new_group, say_cut
+from emergelab.cli.tables import print_table
 from emergelab.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,16 +29,11 @@ def model_list(run: RunArgument, as_json: JsonOption = False) -> None:
     if as_json:
         typer.echo(json.dumps(models.to_dicts(), indent=1, allow_nan=False))
         return
-    from emergelab.recipes.results import table_lines  # noqa: PLC0415
-
     gone = models["path"].is_null()
     shown = models.drop("variant", "path", strict=False)
     if gone.any():
         shown = shown.with_columns(kept=gone.replace_strict({False: "yes", True: "no"}))
-    header, *lines = table_lines(tuple(shown.columns), shown.head(ROWS_ON_SCREEN).rows())
-    typer.secho(header, bold=True)
-    for line in lines:
-        typer.echo(line)
+    print_table(shown.columns, shown.head(ROWS_ON_SCREEN).rows())
     if models.height > ROWS_ON_SCREEN:
         say_cut(console(), "--json prints all of them, with their files.")
 

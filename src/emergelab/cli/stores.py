@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from emergelab.cli.options import ROWS_ON_SCREEN, Format, JsonOption, console, new_group, say_cut
+from emergelab.cli.options import Format, JsonOption, console, new_group
+from emergelab.cli.tables import print_rows
 from emergelab.errors import DamagedArtifactError
-
-if TYPE_CHECKING:
-    from emergelab.recipes.results import Rows
 
 store_app = new_group("List, query, check and clean the store of a run.")
 
@@ -34,7 +30,7 @@ def store_list(
     from emergelab.recipes.stores import find_store, list_artifacts  # noqa: PLC0415
 
     rows, totals = list_artifacts(find_store(place), kind)
-    _print(rows, output, "--kind chooses; --format csv or json prints all of them.")
+    print_rows(rows, output, "--kind chooses; --format csv or json prints all of them.")
     if output is Format.table:
         console().print(totals, style="dim", soft_wrap=True)
 
@@ -52,7 +48,7 @@ def store_query(
     from emergelab.recipes.stores import find_store, query_artifacts  # noqa: PLC0415
 
     rows = query_artifacts(find_store(place), sql)
-    _print(rows, output, "--format csv or json prints all of them.")
+    print_rows(rows, output, "--format csv or json prints all of them.")
 
 
 @store_app.command("check")
@@ -95,17 +91,3 @@ def store_clean(
     total = bytes_in_words(sum(leftover.size for leftover in found))
     done = "Removed." if yes else "Nothing was removed; --yes does it."
     typer.echo(f"{len(found)} leftovers, {total}. {done}" if found else "There is nothing to clear away.")
-
-
-def _print(rows: Rows, output: Format, remedy: str) -> None:
-    from emergelab.recipes.results import csv_lines, json_lines, table_lines  # noqa: PLC0415
-
-    if output is not Format.table:
-        sys.stdout.writelines(json_lines(rows) if output is Format.json else csv_lines(rows))
-        return
-    header, *lines = table_lines(rows.columns, list(islice(rows.rows, ROWS_ON_SCREEN)))
-    typer.secho(header, bold=True)
-    for line in lines:
-        typer.echo(line)
-    if next(rows.rows, None) is not None:
-        say_cut(console(), remedy)

@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from emergelab.cli.options import ROWS_ON_SCREEN, Format, JsonOption, RunArgument, console, say_cut
+from emergelab.cli.tables import print_rows
 from emergelab.errors import UserError
 from emergelab.recipes.keep import Keep
 from emergelab.recipes.trackers import Tracker
 
 if TYPE_CHECKING:
-    from emergelab.recipes.results import Rows
     from emergelab.recipes.running import Request
 
 
@@ -137,26 +136,11 @@ def results_command(
             "Got --table and --sql. A query names its tables itself. Leave one of the two options out."
         )
     folder = RunFolder(run)
-    screen = output is Format.table
     if sql is None:
-        rows = results.read_table(folder, table or "scores", headlines=screen)
+        rows = results.read_table(folder, table or "scores", headlines=output is Format.table)
     else:
         rows = results.query(folder, sql)
-    if screen:
-        _print_rows(rows)
-    else:
-        sys.stdout.writelines(results.json_lines(rows) if output is Format.json else results.csv_lines(rows))
-
-
-def _print_rows(rows: Rows) -> None:
-    from emergelab.recipes.results import table_lines  # noqa: PLC0415
-
-    header, *lines = table_lines(rows.columns, list(islice(rows.rows, ROWS_ON_SCREEN)))
-    typer.secho(header, bold=True)
-    for line in lines:
-        typer.echo(line)
-    if next(rows.rows, None) is not None:
-        say_cut(console(), "--format csv or json prints all rows and columns, --sql chooses.")
+    print_rows(rows, output, "--format csv or json prints all rows and columns, --sql chooses.")
 
 
 def report_command(run: RunArgument) -> None:
