@@ -37,7 +37,7 @@ class TrainSettings(Spec):
     """
 
     batch: Whole = Field(default=64, ge=1, le=65_536)
-    matrix_learning_rate: float = Field(default=0.02, gt=0)
+    matrix_learning_rate: float = Field(default=0.005, gt=0)
     other_learning_rate: float = Field(default=2e-3, gt=0)
     warmup_steps: Whole = Field(default=100, ge=0, le=10**9)
     decay_share: float = Field(default=0.2, gt=0, le=1)
