@@ -14,13 +14,11 @@ from jaxtyping import Bool, Int32, Int64, UInt16
 
 from emergelab.corpus.chance import ShownRows, chances_of
 from emergelab.errors import UserError
+from emergelab.grammar.arguments import ArgumentLaw, prompt_arguments
 from emergelab.grammar.language import END_TOKEN, START_TOKEN, Language
-from emergelab.grammar.syntax import Each, walk
 from emergelab.grammar.tasks import Task, TaskForm, ground_task, shown_in_training
 from emergelab.rng import Stream
 from emergelab.scores.prompts import Form, PromptSet, Split
-
-_PLAIN = (False, 0.0)  # with replacement, uniform
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,22 +129,13 @@ def _choose(
 def _draw_arguments(
     language: Language, shape: tuple[int, int], generator: np.random.Generator
 ) -> Int64[np.ndarray, "prompts rows"]:
-    """Draw the variable's values as the grammar's loops do, so that training could print the prompts.
-
-    Where loops differ in their law, uniform draws with replacement are taken if one of them draws so.
-    """
-    laws = _argument_laws(language)
-    if not laws or _PLAIN in laws:
+    """Draw the variable's values as the grammar's loops do, so that training could print the prompts."""
+    law = prompt_arguments(language)
+    if law == ArgumentLaw():
         return generator.integers(0, language.objects, size=shape)
-    if len(laws) > 1:
-        raise UserError(
-            "The loops of this grammar draw their objects by different laws, none of them uniform with replacement, "
-            "and prompts need one law. Give the loops the same law, or write a grammar for each."
-        )
-    distinct, power = laws.pop()
-    weights = np.arange(1, language.objects + 1) ** -power
-    if not distinct:
-        return generator.choice(language.objects, size=shape, p=weights / weights.sum())
+    weights = law.weights(language.objects)
+    if not law.distinct:
+        return generator.choice(language.objects, size=shape, p=weights)
     if shape[1] > language.objects:
         raise UserError(
             f"The loops of this grammar print each of {language.objects} objects once, and the prompts need "
@@ -155,16 +144,6 @@ def _draw_arguments(
     # The order of independent exponential waiting times is a draw without replacement (Efraimidis 2006).
     waits = generator.exponential(size=(shape[0], language.objects)) / weights
     return np.argsort(waits, axis=1)[:, : shape[1]]
-
-
-def _argument_laws(language: Language) -> set[tuple[bool, float]]:
-    """Return the laws of the objects of all loops: drawn without replacement?, power of the weights."""
-    productions = (production for rule in language.syntax.rules for production in rule.productions)
-    loops = (item for production in productions for item in walk(production.items) if isinstance(item, Each))
-    return {
-        (loop.distinct or loop.law.name == "all", loop.weights.numbers[0] if loop.weights.numbers else 0.0)
-        for loop in loops
-    }
 
 
 def _prompt_set(language: Language, choice: _Choice, form: TaskForm, split: Split) -> PromptSet:

@@ -221,9 +221,20 @@ def shown_in_training(language: Language, task: Task, form: TaskForm) -> Bool[np
     for inverted in _inversions(task):
         for part in _parts(len(shown), math.prod(tables.shape[1:]) * form.width):
             chosen = np.flatnonzero(_is_consistent(task, inverted)[part]) + part.start
-            rows = _all_rows(task, form, _oriented(tables, task.functions[chosen], inverted))
+            rows = rows_of_all_objects(task, form, _oriented(tables, task.functions[chosen], inverted))
             shown[chosen] |= [table in bodies for table in row_tables(rows)]
     return shown
+
+
+def rows_of_all_objects(
+    task: Task, form: TaskForm, tables: UInt16[np.ndarray, "instances draws copies objects"]
+) -> UInt16[np.ndarray, "instances width copies objects"]:
+    """Print the rows for every object, in every copy of the world."""
+    instances, draws, copies, objects = tables.shape
+    worlds = tables.swapaxes(1, 2).reshape(instances * copies, draws, objects)
+    every = np.tile(np.arange(objects), (len(worlds), 1))
+    tokens = task.print_rows(form, worlds, every).tokens
+    return tokens.reshape(instances, copies, form.width, objects).swapaxes(1, 2)
 
 
 def _inversions(task: Task) -> list[tuple[int, ...]]:
@@ -252,17 +263,6 @@ def _oriented(
     for place in inverted:
         oriented[:, place] = np.argsort(oriented[:, place], axis=-1)
     return oriented
-
-
-def _all_rows(
-    task: Task, form: TaskForm, tables: UInt16[np.ndarray, "instances draws copies objects"]
-) -> UInt16[np.ndarray, "instances width copies objects"]:
-    """Print the rows for every object, in every copy of the world."""
-    instances, draws, copies, objects = tables.shape
-    worlds = tables.swapaxes(1, 2).reshape(instances * copies, draws, objects)
-    every = np.tile(np.arange(objects), (len(worlds), 1))
-    tokens = task.print_rows(form, worlds, every).tokens
-    return tokens.reshape(instances, copies, form.width, objects).swapaxes(1, 2)
 
 
 def _held_out(language: Language, task: Task) -> Bool[np.ndarray, " instances"]:
