@@ -1,0 +1,519 @@
+"""All derivations of one statement by falling probability, equal ones taken together.
+
+Partial derivations wait on an agenda and are replaced by what their next call can print, the likely ones first.
+Two that have printed the same and have the same pending are one, so that rules which call themselves without
+printing, and thus have finitely many tables, are enumerated to the end: what comes back to the agenda has been
+there before. Others have infinitely many statements; those that are not reached are summed up by how their
+first rows begin.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64, UInt16
+
+from emergelab.grammar.bodies import PAD
+from emergelab.grammar.sites import Sites
+from emergelab.theory.laws import at_least
+from emergelab.theory.partials import (
+    Called,
+    Closed,
+    Expansion,
+    Fixed,
+    Form,
+    Opened,
+    Partials,
+    Pending,
+    printed,
+)
+from emergelab.theory.refusals import EnumerationError
+from emergelab.theory.segments import ONE_ROW, Segments, object_weights
+
+ANY_OBJECT = -1
+"""An object, whichever, in the pattern of a remainder."""
+
+Pattern = tuple[int, ...]
+
+_AT_ONCE = 2_000_000  # tokens
+_MOST_PATTERNS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What is pending where a part of a document begins; `data` are its columns."""
+
+    items: tuple[Pending, ...]
+    data: bytes = b""
+
+
+END = Node(())
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Where an enumeration stops: statements kept, tokens held in memory, probability that may be missing."""
+
+    bodies: int
+    tokens: int
+    tolerance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What can be printed from a node on: chains of segments by the node that follows, with probabilities.
+
+    The probabilities and those of the remainders, by their patterns, sum to 1.
+    """
+
+    chains: dict[Node, dict[int, float]]
+    remainders: dict[Pattern, float]
+
+
+class Chains:
+    """Numbers sequences of segments; 0 is the empty one."""
+
+    def __init__(self) -> None:
+        self.segments = Segments()
+        self._parts: list[tuple[int, int]] = [(-1, -1)]
+        self._numbers: dict[tuple[int, int], int] = {}
+
+    def behind(
+        self, chains: Int64[np.ndarray, " partials"], segments: Int64[np.ndarray, " partials"]
+    ) -> Int64[np.ndarray, " partials"]:
+        """Return the chains with a segment more."""
+        pairs = zip(chains.tolist(), segments.tolist(), strict=True)
+        return np.fromiter((self._behind(pair) for pair in pairs), dtype=np.int64, count=len(chains))
+
+    def _behind(self, pair: tuple[int, int]) -> int:
+        if pair not in self._numbers:
+            self._numbers[pair] = len(self._parts)
+            self._parts.append(pair)
+        return self._numbers[pair]
+
+    def unrolled(self, chain: int) -> list[int]:
+        """Return the segments of a chain, the last one first."""
+        found: list[int] = []
+        while chain:
+            chain, segment = self._parts[chain]
+            found.append(segment)
+        return found
+
+
+class _Pool:
+    """The partial derivations of one form that have ever been on the agenda.
+
+    `probability` is what waits to be derived further.
+    """
+
+    def __init__(self, form: Form, shape: tuple[int, ...]) -> None:
+        self.form = form
+        self.probability = np.zeros(0)
+        self.known = np.zeros(0, dtype=np.bool_)  # whether it has been derived further before
+        self.numbers = np.zeros(0, dtype=np.int64)
+        self._chain = np.zeros(0, dtype=np.int64)
+        self._data = np.zeros((0, *shape), dtype=np.uint16)
+        self._new: list[tuple[Int64[np.ndarray, " new"], UInt16[np.ndarray, "new columns objects"]]] = []
+        self._places: dict[tuple[int, bytes], int] = {}
+
+    def add(self, partials: Partials, next_number: int) -> Int64[np.ndarray, " partials"]:
+        """Add partial derivations; return their numbers, new ones from `next_number` on."""
+        places = np.empty(len(partials), dtype=np.int64)
+        new: list[int] = []
+        for entry, key in enumerate(_keys(partials)):
+            place = self._places.get(key)
+            if place is None:
+                place = self._places[key] = len(self._places)
+                new.append(entry)
+            places[entry] = place
+        if new:
+            self._new.append((partials.chain[new], partials.data[new]))
+            self.probability = np.concatenate([self.probability, np.zeros(len(new))])
+            self.known = np.concatenate([self.known, np.zeros(len(new), dtype=np.bool_)])
+            self.numbers = np.concatenate([self.numbers, next_number + np.arange(len(new))])
+        np.add.at(self.probability, places, partials.probability)
+        return self.numbers[places]
+
+    def taken(self, places: Int64[np.ndarray, " chosen"]) -> Partials:
+        """Take partial derivations from the agenda."""
+        probability = self.probability[places]
+        self.probability[places] = 0.0
+        self.known[places] = True
+        return self.peeked(places, probability)
+
+    def peeked(
+        self, places: Int64[np.ndarray, " chosen"], probability: Float64[np.ndarray, " chosen"]
+    ) -> Partials:
+        """Return partial derivations with given probabilities."""
+        if self._new:
+            self._chain = np.concatenate([self._chain, *(chain for chain, _ in self._new)])
+            self._data = np.concatenate([self._data, *(data for _, data in self._new)])
+            self._new = []
+        return Partials(self.form, self._chain[places], self.numbers[places], probability, self._data[places])
+
+
+def _keys(partials: Partials) -> Iterator[tuple[int, bytes]]:
+    data = np.ascontiguousarray(partials.data)
+    return ((chain, own.tobytes()) for chain, own in zip(partials.chain.tolist(), data, strict=True))
+
+
+class Derivation:
+    """Derives what can be printed from nodes on, up to where something repeats outside loops.
+
+    It stops between segments, too, where all that is pending is independent of what has been drawn.
+    """
+
+    def __init__(self, sites: Sites, limits: Limits) -> None:
+        self._expansion = Expansion(sites)
+        self.objects = sites.language.objects
+        self._first_object = sites.language.vocabulary.first_object
+        self._limits = limits
+        self.chains = Chains()
+
+    def outcome(self, node: Node) -> Outcome:
+        """Derive everything from a node on. Raises ExactnessError where that is out of reach."""
+        agenda = _Agenda(self._expansion, self.chains, self._limits, self.objects)
+        agenda.begin(node)
+        agenda.run()
+        return agenda.outcome(self._first_object)
+
+
+@dataclass(eq=False)
+class _Agenda:
+    """The agenda of one node, and what has come of it."""
+
+    expansion: Expansion
+    chains: Chains
+    limits: Limits
+    objects: int
+    pools: dict[Form, _Pool] = field(default_factory=dict)
+    done: dict[Node, dict[int, float]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(float))
+    )
+    edges: list[tuple[Int64[np.ndarray, " some"], Int64[np.ndarray, " some"]]] = field(default_factory=list)
+    tokens: int = 0
+    numbers: int = 0
+
+    def begin(self, node: Node) -> None:
+        """Put a node on the agenda."""
+        data = np.frombuffer(node.data, dtype=np.uint16).reshape(1, -1, self.objects)
+        none = np.full(1, -1, dtype=np.int64)
+        self.advance(Partials(Form(node.items), np.zeros(1, dtype=np.int64), none, np.ones(1), data))
+
+    def run(self) -> None:
+        """Derive until nothing is left, or nothing likely, or there are too many statements."""
+        while chosen := self.next_pool():
+            pool, places = chosen
+            for part in self.portions(pool, places):
+                for partials in self.expansion.called(pool.taken(part)):
+                    self.advance(partials)
+                if self.is_full():
+                    break
+
+    def is_full(self) -> bool:
+        """Tell whether enough statements have been found."""
+        return sum(map(len, self.done.values())) >= self.limits.bodies
+
+    def next_pool(self) -> tuple[_Pool, Int64[np.ndarray, " chosen"]] | None:
+        """Choose what to derive next: of one form what is nearly as likely as the likeliest of all.
+
+        Once there are enough statements only what has been derived before is derived again, for it leads to
+        nothing new.
+        """
+        full = self.is_full()
+        waiting = [
+            (pool, np.where(pool.known, pool.probability, 0.0) if full else pool.probability)
+            for pool in self.pools.values()
+        ]
+        if sum(float(probability.sum()) for _, probability in waiting) <= self.limits.tolerance:
+            return None
+        pool, probability = max(waiting, key=lambda one: float(one[1].max(initial=0.0)))
+        chosen = np.flatnonzero(probability >= probability.max() / 8)
+        return pool, chosen[np.argsort(-probability[chosen], kind="stable")]
+
+    def portions(
+        self, pool: _Pool, places: Int64[np.ndarray, " chosen"]
+    ) -> Iterator[Int64[np.ndarray, " portion"]]:
+        """Cut what is to be derived into portions that memory bears."""
+        call = pool.form.items[0]
+        assert isinstance(call, Called)
+        width = 4 + pool.form.width + sum(item.width for item in pool.form.items)
+        tokens = self.expansion.choices(call.site) * width * self.objects
+        if self.tokens + tokens > self.limits.tokens:
+            raise self.too_large(call)
+        size = max(1, _AT_ONCE // tokens)
+        for first in range(0, len(places), size):
+            yield places[first : first + size]
+
+    def too_large(self, call: Called) -> EnumerationError:
+        """Say how far the enumeration would get."""
+        reached = sum(sum(chains.values()) for chains in self.done.values())
+        return EnumerationError(
+            f"The statements of the grammar do not fit: with those of rule {self.expansion.rule(call.site)}, which draws "
+            f"its functions in {self.expansion.choices(call.site):,} ways, they hold more than "
+            f"{self.limits.tokens:,} tokens. Those that fit have a probability of {reached:.4g} together. Use smaller "
+            "families or fewer objects, or allow more tokens.",
+            reached,
+        )
+
+    def advance(self, partials: Partials) -> None:
+        """Print and part until a call is pending that has to be derived, or the part of the document ends."""
+        moving = [partials]
+        while moving:
+            one = moving.pop()
+            if len(one):
+                moving += self.step(one)
+
+    def step(self, partials: Partials) -> list[Partials]:
+        """Deal with what is pending first."""
+        form = partials.form
+        match form.items[0] if form.items else None:
+            case None:
+                return self.finish(partials)
+            case Fixed():
+                return printed(partials)
+            case Opened():
+                return self.opened(partials)
+            case Closed() if form.loop is not None and form.loop.law is not None:
+                return self.parted(partials.without_first())
+            case Closed():
+                partials = partials.without_first()
+                return [replace(partials, form=replace(partials.form, inside=False))]
+            case Called() as call if not call.inside:
+                return self.called_outside(partials, call)
+            case Called() as call:
+                return self.called_inside(partials, call)
+
+    def opened(self, partials: Partials) -> list[Partials]:
+        """Begin a block; fixed tokens in front of one row belong to it."""
+        form, block = partials.form, partials.form.items[0]
+        assert isinstance(block, Opened)
+        if form.loop is not None or (form.width and block.loop.law is not None):
+            return self.parted(partials) if _is_chosen(form) else self.flushed(partials)
+        opened = replace(form, items=form.items[1:], loop=block.loop, inside=True)
+        return [replace(partials, form=opened)]
+
+    def called_outside(self, partials: Partials, call: Called) -> list[Partials]:
+        """Stop at repetitions, and where nothing that has been drawn matters any more."""
+        form = partials.form
+        if call.law is not None:
+            return self.finish(partials)
+        if _is_chosen(form) and _is_independent(form.items):
+            return self.finish(partials)
+        self.put(partials)
+        return []
+
+    def called_inside(self, partials: Partials, call: Called) -> list[Partials]:
+        """Leave out what no row asks for; decide whether a repetition goes on."""
+        asked = partials.first[:, -1].any(axis=1)
+        if not asked.all():
+            return [partials.among(asked), partials.among(~asked).without_first()]
+        if call.law is None:
+            self.put(partials)
+            return []
+        goes_on = continuation(call)
+        single = replace(call, law=None, done=0)
+        items = (single, again(call), *partials.form.items[1:])
+        width = partials.form.width
+        twice = [partials.data[:, :width], partials.first, partials.data[:, width:]]
+        more = replace(
+            partials,
+            form=replace(partials.form, items=items),
+            data=np.concatenate(twice, axis=1),
+            probability=partials.probability * goes_on,
+        )
+        rest = partials.without_first()
+        rest = replace(rest, probability=partials.probability * (1 - goes_on))
+        return [more] if goes_on == 1 else [more, rest] if goes_on else [rest]
+
+    def put(self, partials: Partials) -> None:
+        """Put partial derivations on the agenda."""
+        form = partials.form
+        if form not in self.pools:
+            self.pools[form] = _Pool(form, partials.data.shape[1:])
+        pool = self.pools[form]
+        before = len(pool.numbers)
+        numbers = pool.add(partials, self.numbers)
+        new = len(pool.numbers) - before
+        self.numbers += new
+        self.tokens += new * partials.data[:1].size
+        self.edges.append((partials.source, numbers))
+
+    def parted(self, partials: Partials) -> list[Partials]:
+        """End a segment, and the part of the document where what follows is independent of it."""
+        found: list[Partials] = []
+        for one in self.flushed(partials):
+            items = one.form.items
+            if _is_independent(items) and any(isinstance(item, Called | Opened) for item in items):
+                self.end(one)
+            else:
+                found.append(one)
+        return found
+
+    def finish(self, partials: Partials) -> list[Partials]:
+        """End a segment and the part of the document."""
+        for one in self.flushed(partials):
+            self.end(one)
+        return []
+
+    def end(self, partials: Partials) -> None:
+        """Keep what has been derived."""
+        items = tuple(_known(item) for item in partials.form.items)
+        data = np.ascontiguousarray(partials.data)
+        entries = zip(partials.chain.tolist(), partials.probability.tolist(), data, strict=True)
+        for chain, probability, own in entries:
+            self.done[Node(items, own.tobytes())][chain] += probability
+
+    def flushed(self, partials: Partials) -> list[Partials]:
+        """End a segment; where there is one row, and it is empty, there is no segment."""
+        form = partials.form
+        bare = Form(form.items)
+        if not form.width:
+            return [replace(partials, form=bare)]
+        loop = form.loop or ONE_ROW
+        shares = np.broadcast_to(object_weights(loop.weights, self.objects), (len(partials), self.objects))
+        rest = partials.data[:, form.width :]
+        if loop.law is None:
+            empty = partials.rows[:, 0] == PAD
+            if empty.any():
+                return self.half_empty(partials, empty, shares)
+            loop = ONE_ROW
+        numbers = self.chains.segments.add(loop, partials.rows, shares)
+        self.tokens += partials.rows.size
+        return [replace(partials, form=bare, chain=self.chains.behind(partials.chain, numbers), data=rest)]
+
+    def half_empty(
+        self,
+        partials: Partials,
+        empty: Bool[np.ndarray, "partials objects"],
+        shares: Float64[np.ndarray, "partials objects"],
+    ) -> list[Partials]:
+        """Part what prints nothing for some objects."""
+        kept = np.where(empty, 0.0, shares)
+        mass = kept.sum(axis=1)
+        rest = replace(partials, form=Form(partials.form.items), data=partials.data[:, partials.form.width :])
+        numbers = self.chains.segments.add(ONE_ROW, partials.rows, kept / mass[:, None])
+        chain = self.chains.behind(partials.chain, numbers)
+        return [
+            replace(rest, probability=partials.probability * (1 - mass)),
+            replace(rest, chain=chain, probability=partials.probability * mass),
+        ]
+
+    def outcome(self, first_object: int) -> Outcome:
+        """Return what has been found, the most likely statements only, and how the others begin."""
+        kept, dropped = self.most_likely()
+        remainders: dict[Pattern, float] = defaultdict(float)
+        for pattern, probability in self.undone(first_object):
+            remainders[pattern] += probability
+        for chain, probability in dropped:
+            segment = self.chains.segments.all[self.chains.unrolled(chain)[-1]]
+            (pattern,) = _patterns(segment.rows.T[None], first_object)
+            remainders[pattern] += probability
+        return _normalised(kept, _shortened(remainders))
+
+    def most_likely(self) -> tuple[dict[Node, dict[int, float]], list[tuple[int, float]]]:
+        """Return the statements that are kept, and those that are not with their probabilities."""
+        found = [
+            (probability, node, chain)
+            for node, chains in self.done.items()
+            for chain, probability in chains.items()
+        ]
+        found.sort(key=lambda one: -one[0])
+        kept: dict[Node, dict[int, float]] = {}
+        for probability, node, chain in found[: self.limits.bodies]:
+            kept.setdefault(node, {})[chain] = probability
+        return kept, [(chain, probability) for probability, _, chain in found[self.limits.bodies :]]
+
+    def undone(self, first_object: int) -> Iterator[tuple[Pattern, float]]:
+        """Yield the patterns and probabilities of what still leads to statements that have not been found."""
+        leads = self.leads_on()
+        for pool in self.pools.values():
+            places = np.flatnonzero((pool.probability > 0) & leads[pool.numbers])
+            if len(places):
+                partials = pool.peeked(places, pool.probability[places])
+                patterns = self.beginnings(partials, first_object)
+                yield from zip(patterns, partials.probability.tolist(), strict=True)
+
+    def leads_on(self) -> Bool[np.ndarray, " numbers"]:
+        """Tell which partial derivations lead to one that has never been derived further, or are one."""
+        leads = np.zeros(self.numbers, dtype=np.bool_)
+        for pool in self.pools.values():
+            leads[pool.numbers[~pool.known]] = True
+        if not leads.any():
+            return leads
+        source = np.concatenate([source for source, _ in self.edges])
+        target = np.concatenate([target for _, target in self.edges])
+        source, target = source[source >= 0], target[source >= 0]
+        before = -1
+        while before < (before := int(leads.sum())):
+            leads[source[leads[target]]] = True
+        return leads
+
+    def beginnings(self, partials: Partials, first_object: int) -> list[Pattern]:
+        """Return the patterns of the first rows of partial derivations."""
+        patterns = _patterns(partials.rows, first_object)
+        for entry, chain in enumerate(partials.chain.tolist()):
+            if chain:
+                segment = self.chains.segments.all[self.chains.unrolled(chain)[-1]]
+                (patterns[entry],) = _patterns(segment.rows.T[None], first_object)
+        return patterns
+
+
+def continuation(call: Called) -> float:
+    """Return the probability that a repetition goes on after the calls that are done."""
+    shares = at_least(call.law, objects=None, most=call.done + 1)
+    return float(shares[call.done + 1] / shares[call.done])
+
+
+def again(call: Called) -> Called:
+    """Return what is left of a repetition when a turn begins; where it forgets, it does not count."""
+    assert call.law is not None
+    return replace(call, done=1 if call.law.name == "stop" else call.done + 1)
+
+
+def _known(item: Pending) -> Pending:
+    """Return what is pending where a new part of the document begins: its tables are no longer drawn."""
+    return replace(item, drawn=False)
+
+
+def _is_chosen(form: Form) -> bool:
+    """Tell whether the segment begun is one of several."""
+    return form.loop is not None or form.drawn
+
+
+def _is_independent(items: Iterable[Pending]) -> bool:
+    return not any(item.drawn for item in items)
+
+
+def _patterns(rows: UInt16[np.ndarray, "partials width objects"], first_object: int) -> list[Pattern]:
+    """Return how all rows of each partial derivation begin."""
+    same = (rows == rows[:, :, :1]).all(axis=2) & (rows[:, :, 0] != PAD)
+    objects = (rows >= first_object).all(axis=2)
+    told = np.logical_and.accumulate(same | objects, axis=1).sum(axis=1)
+    tokens = np.where(same, rows[:, :, 0].astype(np.int64), ANY_OBJECT)
+    return [tuple(own[:length].tolist()) for own, length in zip(tokens, told.tolist(), strict=True)]
+
+
+def _shortened(remainders: dict[Pattern, float]) -> dict[Pattern, float]:
+    """Cut the longest patterns until there are few."""
+    while len(remainders) > _MOST_PATTERNS:
+        longest = max(map(len, remainders))
+        shorter: dict[Pattern, float] = defaultdict(float)
+        for pattern, probability in remainders.items():
+            shorter[pattern[: longest - 1]] += probability
+        remainders = shorter
+    return remainders
+
+
+def _normalised(chains: dict[Node, dict[int, float]], remainders: dict[Pattern, float]) -> Outcome:
+    """Scale what was found to the probability that remainders leave: rounding, and what leads to nothing new."""
+    found = sum(sum(own.values()) for own in chains.values())
+    left = 1.0 - sum(remainders.values())
+    scaled = {
+        node: {chain: probability * left / found for chain, probability in own.items()}
+        for node, own in chains.items()
+    }
+    return Outcome(scaled, dict(remainders))
