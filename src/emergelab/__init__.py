@@ -16,9 +16,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from emergelab.api.exports import export_checkpoint
     from emergelab.api.grammars import Document, Grammar, load_grammar, parse_grammar
     from emergelab.api.runs import Comparison, Run, catalogue, compare, open_run, plan, run, score_pretrained
     from emergelab.api.scoring import Evaluation, measure_losses, score, score_prompts
+    from emergelab.api.stores import RunStore, open_store
     from emergelab.errors import ArtifactError, EmergelabError, GrammarError, StudyError, UserError
     from emergelab.scores.predictor import Predictor
     from emergelab.scores.prompts import PromptSet
@@ -36,14 +38,17 @@ __all__ = [
     "Predictor",
     "PromptSet",
     "Run",
+    "RunStore",
     "StudyError",
     "UserError",
     "__version__",
     "catalogue",
     "compare",
+    "export_checkpoint",
     "load_grammar",
     "measure_losses",
     "open_run",
+    "open_store",
     "parse_grammar",
     "plan",
     "run",
@@ -53,6 +58,7 @@ __all__ = [
 ]
 
 _PLACES = {
+    "emergelab.api.exports": ("export_checkpoint",),
     "emergelab.api.grammars": ("Document", "Grammar", "load_grammar", "parse_grammar"),
     "emergelab.api.runs": (
         "Comparison",
@@ -65,6 +71,7 @@ _PLACES = {
         "score_pretrained",
     ),
     "emergelab.api.scoring": ("Evaluation", "measure_losses", "score", "score_prompts"),
+    "emergelab.api.stores": ("RunStore", "open_store"),
     "emergelab.errors": ("ArtifactError", "EmergelabError", "GrammarError", "StudyError", "UserError"),
     "emergelab.scores.predictor": ("Predictor",),
     "emergelab.scores.prompts": ("PromptSet",),

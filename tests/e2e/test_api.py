@@ -240,3 +240,38 @@ def test_the_page_on_tables_names_their_columns(run: el.Run):
         for name, text in re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
     }
     assert told == {name: getattr(run, name).columns for name in TABLES}
+
+
+def test_the_store_of_a_run(run: el.Run):
+    store = el.open_store(run.folder)
+    kinds = store.artifacts["kind"].to_list()
+    assert kinds.count("cell") == run.cells.height
+    asked = store.query("select count(*) as n from artifacts where kind = 'cell'")
+    assert asked["n"].to_list() == [run.cells.height]
+    assert store.check() == []
+    assert store.leftovers() == store.clean()
+    with pytest.raises(el.UserError, match="Several columns"):
+        store.query("select kind, kind from artifacts")
+    with pytest.raises(el.ArtifactError, match="neither a run's folder nor a store"):
+        el.open_store(run.folder / "report")
+
+
+def test_a_damaged_artifact_is_named(run: el.Run, tmp_path: Path):
+    copy = tmp_path / "store"
+    shutil.copytree(run.folder / "store", copy)
+    spoiled = next(copy.glob("tables-*/scores.parquet"))
+    content = bytearray(spoiled.read_bytes())
+    content[len(content) // 2] ^= 1
+    spoiled.write_bytes(content)
+    (damage,) = el.open_store(copy).check()
+    assert spoiled.parent.name in damage
+
+
+def test_a_checkpoint_without_its_run_is_exported(run: el.Run, tmp_path: Path):
+    path = run.models["path"][0]
+    lone = tmp_path / "lone.safetensors"
+    shutil.copy(path, lone)
+    grammar = tmp_path / "own.cag"
+    grammar.write_text(run.record["grammar_text"])
+    out = el.export_checkpoint(lone, tmp_path / "out", grammar=grammar, key=run.study["key"])
+    assert json.loads((out / "config.json").read_text())["vocab_size"] == len(run.grammar().vocabulary)

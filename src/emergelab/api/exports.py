@@ -53,6 +53,20 @@ def export_trained(run: Path, out: Path, which: Mapping[str, Json], licence: str
     return out
 
 
+def export_checkpoint(
+    path: str | Path, out: str | Path, *, grammar: str | Path, key: int = 0, licence: str | None = None
+) -> Path:
+    """Write a model's file (`.safetensors`) that lies in no run as a folder for Hugging Face's `transformers`.
+
+    `grammar` is the name or path of the grammar that it was trained on, `key` the key of that grammar's world. Returns
+    `out`; raises UserError where that holds something else, and ArtifactError for what is no model of this grammar.
+    """
+    model = find_model(Path(path), {}, grammar=str(grammar), key=key)
+    command = _command("model", str(path), Path(out), {"grammar": str(grammar), "key": key})
+    export_model(model, Path(out), command=command, licence=licence)
+    return Path(out)
+
+
 _CHOICES = {"cell", "layers", "width", "tokens", "documents", "seed"}
 
 

@@ -213,9 +213,7 @@ class Run:
 
         Raises UserError with DuckDB's message for a query that fails, and for two columns of one name.
         """
-        rows = results.query(self._folder, sql)
-        results.require_distinct(rows.columns)
-        return pl.DataFrame(list(rows.rows), list(rows.columns), orient="row", infer_schema_length=None)
+        return results.frame_of(results.query(self._folder, sql))
 
     @property
     def report(self) -> Path:

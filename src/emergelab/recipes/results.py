@@ -23,6 +23,7 @@ from emergelab.recipes.run_folder import TABLES, RunFolder
 
 if TYPE_CHECKING:
     import duckdb
+    import polars as pl
 
 _ROWS_AT_ONCE = 1_000
 _SIZES = ("layers", "width", "train_tokens", "seed")
@@ -171,6 +172,15 @@ def json_lines(result: Rows) -> Iterator[str]:
         yield f"{between}\n {json.dumps(values, default=str, allow_nan=False)}"
         between = ","
     yield "\n]\n"
+
+
+def frame_of(rows: Rows) -> pl.DataFrame:
+    """Return rows as a data frame. Raises UserError for two columns of one name."""
+    import polars as pl  # noqa: PLC0415 - slow to import
+
+    content = list(rows.rows)  # to the end, where what they are read from is closed
+    require_distinct(rows.columns)
+    return pl.DataFrame(content, list(rows.columns), orient="row", infer_schema_length=None)
 
 
 def require_distinct(columns: Sequence[str]) -> None:
