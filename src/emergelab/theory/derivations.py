@@ -447,9 +447,10 @@ class _Agenda:
         source = np.concatenate([source for source, _ in self.edges])
         target = np.concatenate([target for _, target in self.edges])
         source, target = source[source >= 0], target[source >= 0]
-        before = -1
-        while before < (before := int(leads.sum())):
-            leads[source[leads[target]]] = True
+        more = source[leads[target] & ~leads[source]]
+        while len(more):
+            leads[more] = True
+            more = source[leads[target] & ~leads[source]]
         return leads
 
     def beginnings(self, partials: Partials, first_object: int) -> list[Pattern]:

@@ -71,28 +71,27 @@ class Segments:
         Raises ExactnessError where several objects print one row and which of them did matters.
         """
         ordered, weights = _in_order(rows, weights)
-        first = _is_first(ordered) & (ordered[:, :, 0] != PAD)
-        numbers = np.empty(len(rows), dtype=np.int64)
-        for number, (own, begins, shares) in enumerate(zip(ordered, first, weights, strict=True)):
-            numbers[number] = self._add(loop, own, np.flatnonzero(begins), shares)
-        return numbers
+        begins = np.flatnonzero(_is_first(ordered))
+        tokens = ordered.reshape(-1, rows.shape[1])[begins]
+        printing = tokens[:, 0] != PAD
+        objects = np.diff(begins, append=weights.size).astype(np.int32)[printing]
+        shares = np.add.reduceat(weights.ravel(), begins)[printing]
+        bounds = np.searchsorted(begins[printing], np.arange(len(rows) + 1) * rows.shape[2]).tolist()
+        tokens = tokens[printing]
+        found = (
+            self._add(Segment(loop, tokens[part], objects[part], shares[part]))
+            for part in map(slice, bounds[:-1], bounds[1:])
+        )
+        return np.fromiter(found, dtype=np.int64, count=len(rows))
 
-    def _add(
-        self,
-        loop: Loop,
-        rows: UInt16[np.ndarray, "objects width"],
-        begins: Int64[np.ndarray, " rows"],
-        weights: Float64[np.ndarray, " objects"],
-    ) -> int:
-        objects = np.diff(begins, append=len(rows)).astype(np.int32)
-        shares = np.add.reduceat(weights, begins)
-        own = rows[begins]
-        key = (loop, own.tobytes(), objects.tobytes(), shares.tobytes())
+    def _add(self, segment: Segment) -> int:
+        key = (segment.loop, segment.rows.tobytes(), segment.objects.tobytes(), segment.weights.tobytes())
         if key not in self._numbers:
-            if loop.distinct and loop.weights.name == "power" and len(objects) < objects.sum():
+            loop = segment.loop
+            if loop.distinct and loop.weights.name == "power" and segment.objects.max() > 1:
                 raise _indistinguishable()
             self._numbers[key] = len(self.all)
-            self.all.append(Segment(loop, own, objects, shares))
+            self.all.append(segment)
         return self._numbers[key]
 
 

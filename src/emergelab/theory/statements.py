@@ -7,14 +7,13 @@ probability, equal ones taken together; what is not enumerated is bounded (`Rema
 
 from __future__ import annotations
 
-
 from dataclasses import dataclass, field, replace
 from typing import TypedDict
 
 import numpy as np
 from jaxtyping import Float64, Int32, Int64, UInt16
 
-from emergelab.grammar.bodies import row_tables
+from emergelab.grammar.bodies import PAD, row_tables
 from emergelab.grammar.language import Language
 from emergelab.grammar.sites import LawName, explore
 from emergelab.theory.derivations import (
@@ -319,10 +318,10 @@ class _Bodies:
         """Return the arrays of all bodies."""
         segments = [self._chains.segments.all[segment] for segment, _ in self._numbers]
         loops = {loop: number for number, loop in enumerate(dict.fromkeys(one.loop for one in segments))}
-        rows = [row[row != 0] for one in segments for row in one.rows]
+        lengths = [np.count_nonzero(one.rows != PAD, axis=1) for one in segments]
         return {
-            "tokens": _joined(rows, np.uint16),
-            "row_first": np.cumsum([0, *map(len, rows)], dtype=np.int64),
+            "tokens": _joined([one.rows[one.rows != PAD] for one in segments], np.uint16),
+            "row_first": np.cumsum(_joined([np.zeros(1, dtype=np.int64), *lengths], np.int64)),
             "row_objects": _joined([one.objects for one in segments], np.int32),
             "row_weight": _joined([one.weights for one in segments], np.float64),
             "body_first": np.cumsum([0, *(len(one.rows) for one in segments)], dtype=np.int64),
