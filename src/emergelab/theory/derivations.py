@@ -18,18 +18,9 @@ from jaxtyping import Bool, Float64, Int64, UInt16
 
 from emergelab.grammar.bodies import PAD
 from emergelab.grammar.sites import Sites
+from emergelab.theory.expansion import Expansion
 from emergelab.theory.laws import at_least
-from emergelab.theory.partials import (
-    Called,
-    Closed,
-    Expansion,
-    Fixed,
-    Form,
-    Opened,
-    Partials,
-    Pending,
-    printed,
-)
+from emergelab.theory.partials import Called, Closed, Fixed, Form, Opened, Partials, Pending, printed
 from emergelab.theory.refusals import EnumerationError
 from emergelab.theory.segments import ONE_ROW, Segments, object_weights
 
@@ -204,59 +195,65 @@ class _Agenda:
         self.advance(Partials(Form(node.items), np.zeros(1, dtype=np.int64), none, np.ones(1), data))
 
     def run(self) -> None:
-        """Derive until nothing is left, or nothing likely, or there are too many statements."""
-        while chosen := self.next_pool():
-            pool, places = chosen
-            for part in self.portions(pool, places):
-                for partials in self.expansion.called(pool.taken(part)):
+        """Derive until nothing is left, or nothing likely, or there are too many statements.
+
+        Once there are enough of them only what has been derived before is derived again, for it leads to
+        nothing new.
+        """
+        while float(sum(waiting.sum() for _, waiting in self.waiting())) > self.limits.tolerance:
+            was_full = self.is_full()
+            for pool, places in self.likeliest():
+                for partials in self.expansion.called(pool.taken(places)):
                     self.advance(partials)
-                if self.is_full():
+                if self.is_full() != was_full:
                     break
 
     def is_full(self) -> bool:
         """Tell whether enough statements have been found."""
         return sum(map(len, self.done.values())) >= self.limits.bodies
 
-    def next_pool(self) -> tuple[_Pool, Int64[np.ndarray, " chosen"]] | None:
-        """Choose what to derive next: of one form what is nearly as likely as the likeliest of all.
-
-        Once there are enough statements only what has been derived before is derived again, for it leads to
-        nothing new.
-        """
+    def waiting(self) -> list[tuple[_Pool, Float64[np.ndarray, " places"]]]:
+        """Return the probabilities of what may be derived next."""
         full = self.is_full()
-        waiting = [
+        return [
             (pool, np.where(pool.known, pool.probability, 0.0) if full else pool.probability)
             for pool in self.pools.values()
         ]
-        if sum(float(probability.sum()) for _, probability in waiting) <= self.limits.tolerance:
-            return None
-        pool, probability = max(waiting, key=lambda one: float(one[1].max(initial=0.0)))
-        chosen = np.flatnonzero(probability >= probability.max() / 8)
-        return pool, chosen[np.argsort(-probability[chosen], kind="stable")]
 
-    def portions(
-        self, pool: _Pool, places: Int64[np.ndarray, " chosen"]
-    ) -> Iterator[Int64[np.ndarray, " portion"]]:
-        """Cut what is to be derived into portions that memory bears."""
-        call = pool.form.items[0]
-        assert isinstance(call, Called)
+    def likeliest(self) -> Iterator[tuple[_Pool, Int64[np.ndarray, " places"]]]:
+        """Yield what is nearly as likely as the likeliest of all, so much at once as memory bears."""
+        waiting = self.waiting()
+        enough = max(float(probability.max(initial=0.0)) for _, probability in waiting) / 8
+        for pool, probability in waiting:
+            places = np.flatnonzero(probability >= enough)
+            places = places[np.argsort(-probability[places], kind="stable")]
+            first = 0
+            while first < len(places):
+                size = self.portion(pool, float(probability[places[first]]))
+                yield pool, places[first : first + size]
+                first += size
+
+    def portion(self, pool: _Pool, probability: float) -> int:
+        """Return how many partial derivations are derived further at once, the likeliest of this probability."""
+        site = pool.form.call.site
         width = 4 + pool.form.width + sum(item.width for item in pool.form.items)
-        tokens = self.expansion.choices(call.site) * width * self.objects
-        if self.tokens + tokens > self.limits.tokens:
-            raise self.too_large(call)
-        size = max(1, _AT_ONCE // tokens)
-        for first in range(0, len(places), size):
-            yield places[first : first + size]
+        room = (self.limits.tokens - self.tokens) // (width * self.objects)
+        choices = self.expansion.choices(site)
+        if choices > room:
+            raise self.too_large(site, room, probability)
+        return max(1, min(room, _AT_ONCE // (width * self.objects)) // choices)
 
-    def too_large(self, call: Called) -> EnumerationError:
-        """Say how far the enumeration would get."""
-        reached = sum(sum(chains.values()) for chains in self.done.values())
+    def too_large(self, site: int, room: int, probability: float) -> EnumerationError:
+        """Say how far the enumeration would get: what is done and what of the next call there is room for."""
+        done = sum(sum(chains.values()) for chains in self.done.values())
+        mass = done + probability * (self.expansion.likeliest(site, room) if room > 0 else 0.0)
         return EnumerationError(
-            f"The statements of the grammar do not fit: with those of rule {self.expansion.rule(call.site)}, which draws "
-            f"its functions in {self.expansion.choices(call.site):,} ways, they hold more than "
-            f"{self.limits.tokens:,} tokens. Those that fit have a probability of {reached:.4g} together. Use smaller "
-            "families or fewer objects, or allow more tokens.",
-            reached,
+            f"The statements of the grammar do not fit into {self.limits.tokens:,} tokens: rule "
+            f"{self.expansion.rule(site)} alone prints in {self.expansion.choices(site):,} ways what it is called "
+            f"for, and there is room for {max(room, 0):,}. The likeliest statements, as many as fit, would have a "
+            f"probability of {mass:.3g} together. Use smaller families, fewer objects or less nesting, or allow more "
+            "tokens.",
+            mass,
         )
 
     def advance(self, partials: Partials) -> None:
@@ -275,26 +272,29 @@ class _Agenda:
                 return self.finish(partials)
             case Fixed():
                 return printed(partials)
-            case Opened():
-                return self.opened(partials)
-            case Closed() if form.loop is not None and form.loop.law is not None:
-                return self.parted(partials.without_first())
+            case Opened() as block:
+                return self.opened(partials, block)
             case Closed():
-                partials = partials.without_first()
-                return [replace(partials, form=replace(partials.form, inside=False))]
+                return self.closed(partials)
             case Called() as call if not call.inside:
                 return self.called_outside(partials, call)
             case Called() as call:
                 return self.called_inside(partials, call)
 
-    def opened(self, partials: Partials) -> list[Partials]:
+    def opened(self, partials: Partials, block: Opened) -> list[Partials]:
         """Begin a block; fixed tokens in front of one row belong to it."""
-        form, block = partials.form, partials.form.items[0]
-        assert isinstance(block, Opened)
+        form = partials.form
         if form.loop is not None or (form.width and block.loop.law is not None):
             return self.parted(partials) if _is_chosen(form) else self.flushed(partials)
-        opened = replace(form, items=form.items[1:], loop=block.loop, inside=True)
-        return [replace(partials, form=opened)]
+        form = replace(form, items=form.items[1:], loop=block.loop, inside=True)
+        return [replace(partials, form=form)]
+
+    def closed(self, partials: Partials) -> list[Partials]:
+        """End a block; what follows one row belongs to it as far as it is fixed."""
+        ended = partials.without_first()
+        if ended.form.loop is not None and ended.form.loop.law is not None:
+            return self.parted(ended)
+        return [replace(ended, form=replace(ended.form, inside=False))]
 
     def called_outside(self, partials: Partials, call: Called) -> list[Partials]:
         """Stop at repetitions, and where nothing that has been drawn matters any more."""
@@ -308,26 +308,17 @@ class _Agenda:
 
     def called_inside(self, partials: Partials, call: Called) -> list[Partials]:
         """Leave out what no row asks for; decide whether a repetition goes on."""
-        asked = partials.first[:, -1].any(axis=1)
-        if not asked.all():
-            return [partials.among(asked), partials.among(~asked).without_first()]
+        asked = partials.first[:, -1] != 0
+        some = np.flatnonzero(asked.any(axis=1))
+        if len(some) < len(partials):
+            none = np.flatnonzero(~asked.any(axis=1))
+            return [partials.among(some), partials.among(none).without_first()]
         if call.law is None:
             self.put(partials)
             return []
         goes_on = continuation(call)
-        single = replace(call, law=None, done=0)
-        items = (single, again(call), *partials.form.items[1:])
-        width = partials.form.width
-        twice = [partials.data[:, :width], partials.first, partials.data[:, width:]]
-        more = replace(
-            partials,
-            form=replace(partials.form, items=items),
-            data=np.concatenate(twice, axis=1),
-            probability=partials.probability * goes_on,
-        )
-        rest = partials.without_first()
-        rest = replace(rest, probability=partials.probability * (1 - goes_on))
-        return [more] if goes_on == 1 else [more, rest] if goes_on else [rest]
+        ended = replace(partials.without_first(), probability=partials.probability * (1 - goes_on))
+        return [again for again in (_turn(partials, call, goes_on), ended) if again.probability.any()]
 
     def put(self, partials: Partials) -> None:
         """Put partial derivations on the agenda."""
@@ -362,10 +353,10 @@ class _Agenda:
     def end(self, partials: Partials) -> None:
         """Keep what has been derived."""
         items = tuple(_known(item) for item in partials.form.items)
+        chains = zip(partials.chain.tolist(), partials.probability.tolist(), strict=True)
         data = np.ascontiguousarray(partials.data)
-        entries = zip(partials.chain.tolist(), partials.probability.tolist(), data, strict=True)
-        for chain, probability, own in entries:
-            self.done[Node(items, own.tobytes())][chain] += probability
+        for own, (chain, probability) in zip(data, chains, strict=True):
+            self.done[Node(items, own.tobytes()) if items else END][chain] += probability
 
     def flushed(self, partials: Partials) -> list[Partials]:
         """End a segment; where there is one row, and it is empty, there is no segment."""
@@ -469,10 +460,23 @@ def continuation(call: Called) -> float:
     return float(shares[call.done + 1] / shares[call.done])
 
 
-def again(call: Called) -> Called:
-    """Return what is left of a repetition when a turn begins; where it forgets, it does not count."""
-    assert call.law is not None
-    return replace(call, done=1 if call.law.name == "stop" else call.done + 1)
+def behind_turn(call: Called) -> Called:
+    """Return what is pending of a repetition when a turn begins. The law `stop` does not count turns."""
+    counts = call.law is None or call.law.name != "stop"
+    return replace(call, done=call.done + 1 if counts else 1)
+
+
+def _turn(partials: Partials, call: Called, goes_on: float) -> Partials:
+    """Begin a turn of the repetition that is pending first."""
+    form = partials.form
+    items = (replace(call, law=None, done=0), behind_turn(call), *form.items[1:])
+    columns = [partials.data[:, : form.width], partials.first, partials.data[:, form.width :]]
+    return replace(
+        partials,
+        form=replace(form, items=items),
+        probability=partials.probability * goes_on,
+        data=np.concatenate(columns, axis=1),
+    )
 
 
 def _known(item: Pending) -> Pending:

@@ -14,8 +14,10 @@ import numpy as np
 from jaxtyping import Float64, Int32, Int64, UInt16
 
 from emergelab.grammar.bodies import PAD, row_tables
+from emergelab.grammar.checks_names import reachable_rules, rule_items
 from emergelab.grammar.language import Language
 from emergelab.grammar.sites import LawName, explore
+from emergelab.grammar.syntax import Let
 from emergelab.theory.derivations import (
     ANY_OBJECT,
     END,
@@ -25,7 +27,7 @@ from emergelab.theory.derivations import (
     Node,
     Outcome,
     Pattern,
-    again,
+    behind_turn,
     continuation,
 )
 from emergelab.theory.partials import Called, Pending
@@ -97,10 +99,19 @@ class Statements:
 
 def needs_document_functions(language: Language) -> bool:
     """Tell whether documents draw functions of their own, so that their statements are not independent."""
-    return any(family.scope == "document" for family in language.syntax.world.families)
+    return bool(_document_families(language))
 
 
-def enumerate_statements(
+def _document_families(language: Language) -> list[str]:
+    """Return the families of the document that derivations draw from."""
+    reached = reachable_rules(language.syntax)
+    items = [item for rule in language.syntax.rules if rule.name in reached for item in rule_items(rule)]
+    drawn = {draw.family for item in items if isinstance(item, Let) for draw in item.draws}
+    families = language.syntax.world.families
+    return [family.name for family in families if family.scope == "document" and family.name in drawn]
+
+
+def enumerate_statements(  # noqa: PLR0913 - limits are options
     language: Language,
     law: LawName,
     *,
@@ -224,7 +235,7 @@ class _Documents:
         if first.law is not None and first.law.name == "power" and first.done >= self.most_statements:
             self._print(node, _State(node, None, END), goes_on)
         elif goes_on:
-            turn = (replace(first, law=None, done=0), again(first), *rest.items)
+            turn = (replace(first, law=None, done=0), behind_turn(first), *rest.items)
             self._silently(node, Node(turn, self._columns(node, first) + node.data), goes_on)
         self._silently(node, rest, 1 - goes_on)
 
@@ -362,7 +373,7 @@ def _tables(segments: list[Segment]) -> list[bytes]:
 
 
 def _document_functions(language: Language) -> DocumentFunctionsError:
-    names = ", ".join(family.name for family in language.syntax.world.families if family.scope == "document")
+    names = ", ".join(_document_families(language))
     return DocumentFunctionsError(
         f"Every document draws functions of {names} anew. Its statements are independent given these functions "
         "only, so that they cannot be enumerated for all documents. Draw the functions once for the corpus, without "
