@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from emergelab import __version__
-from emergelab.cli import comparisons, corpora, evaluations, grammars, models, stores, studies
+from emergelab.cli import comparisons, corpora, evaluations, grammars, models, stores, studies, theory
 from emergelab.errors import EmergelabError, UserError
 from emergelab.pipeline.stops import heeded_stops
 
@@ -48,6 +48,8 @@ app.command("results")(studies.results_command)
 app.command("report")(studies.report_command)
 app.command("evaluate")(evaluations.evaluate_command)
 app.command("compare")(comparisons.compare_command)
+app.command("ideal")(theory.ideal_command)
+app.command("bound")(theory.bound_command)
 
 
 def main() -> None:

@@ -39,6 +39,14 @@ class _Choice:
     variable: Int64[np.ndarray, "prompts rows"]
 
 
+def split_members(language: Language, task: Task, split: str) -> Bool[np.ndarray, " instances"]:
+    """Tell which choices of a task's functions belong to a split; `outside` is another name for `seen`.
+
+    Raises UserError for a split that is empty.
+    """
+    return _members(_asked(language, task), "held_out" if split == "held_out" else "seen")
+
+
 def make_prompts(
     language: Language, task_name: str, *, shots: int, prompts: int, stream: Stream
 ) -> list[PromptSet]:
@@ -50,8 +58,7 @@ def make_prompts(
     called `outside`. Raises UserError for a split that is empty.
     """
     task = ground_task(language, task_name)
-    shown = {form.name: shown_in_training(language, task, form) for form in task.forms.values()}
-    asked = _Asked(task, shown)
+    asked = _asked(language, task)
     sets: list[PromptSet] = []
     for split in task.splits:
         members = _members(asked, split)
@@ -61,6 +68,10 @@ def make_prompts(
             for form in task.forms.values()
         )
     return sets
+
+
+def _asked(language: Language, task: Task) -> _Asked:
+    return _Asked(task, {form.name: shown_in_training(language, task, form) for form in task.forms.values()})
 
 
 def _members(asked: _Asked, split: str) -> Bool[np.ndarray, " instances"]:

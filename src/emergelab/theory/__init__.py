@@ -1,1 +1,1 @@
-"""What theory predicts: the ideal predictor, bounds on in-context learning. Free of torch, never imported by what measures."""
+"""What theory predicts of a grammar: the ideal predictor and bounds. What measures never imports it."""

@@ -1,0 +1,230 @@
+"""What theory says of a grammar: scores of the ideal predictor, entropy rate of the corpus, bounds by task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float64, Int32, UInt16
+
+from emergelab.analysis import estimate
+from emergelab.analysis.aggregate import CELLS, scores_from_items
+from emergelab.analysis.estimate import Estimate
+from emergelab.corpus.documents import Corpus
+from emergelab.corpus.prompts import make_prompts, split_members
+from emergelab.errors import UserError
+from emergelab.evaluate.shots import score_prompts
+from emergelab.grammar.arguments import prompt_arguments
+from emergelab.grammar.language import Language
+from emergelab.grammar.problems import suggestion
+from emergelab.grammar.sites import LawName
+from emergelab.grammar.tasks import Task, ground_task
+from emergelab.rng import stream
+from emergelab.scores.predictor import Predictor
+from emergelab.scores.prompts import PromptSet
+from emergelab.theory.accounts import account_of
+from emergelab.theory.bounds import TaskDescription, describe, examples_needed
+from emergelab.theory.ideal import Filtering, Ideal
+from emergelab.theory.statements import enumerate_statements
+
+if TYPE_CHECKING:
+    from emergelab.spec import JsonObject
+
+NO_DERIVATION = "no derivation prints this"
+_ERROR_RATES = (0.5, 0.2, 0.1)
+_MOST_EXAMPLES = 1000
+_CELL = "ideal"
+
+
+class ExactPredictor(Predictor, Protocol):
+    """A predictor that also says what documents cost, and for certain within which limits."""
+
+    def filtered(
+        self, tokens: UInt16[np.ndarray, "documents length"], lengths: Int32[np.ndarray, " documents"]
+    ) -> Filtering:
+        """Return nats token by token."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class OracleQuestion:
+    """What is asked of the theory about a language.
+
+    `form` None asks for all forms of the task. Prompts have 0 to `shots` examples; `key` is the evaluation
+    key, with which come the very prompts and documents of a study.
+    """
+
+    task: str
+    form: str | None = None
+    shots: int = 10
+    law: LawName = "full"
+    prompts: int = 512
+    documents: int = 2048
+    context: int = 48
+    key: int = 0
+
+
+def ideal_predictor(language: Language, law: LawName) -> Ideal:
+    """Return the ideal predictor. Raises UserError where it is out of reach, and says why."""
+    return Ideal(enumerate_statements(language, law))
+
+
+def ideal_scores(language: Language, asked: OracleQuestion) -> JsonObject:
+    """Return accuracy and nats of the ideal predictor by number of examples, and the corpus's entropy rate."""
+    ideal = ideal_predictor(language, asked.law)
+    items = pl.concat([score_prompts(ideal, prompts, cell=_CELL) for prompts in _prompts(language, asked)])
+    cells = pl.DataFrame([{"cell": _CELL}], schema=CELLS)
+    scores = scores_from_items(items, cells).select(
+        "task", "form", "split", "argument", "shots", "n",
+        "accuracy", "accuracy_lo", "accuracy_hi", "accuracy_method",
+        "nats", "nats_lo", "nats_hi", "nats_method",
+    )  # fmt: skip
+    return {
+        "law": asked.law,
+        "key": asked.key,
+        "exactness": exactness(ideal),
+        "entropy_rate": entropy_rate(ideal, language, asked),
+        "scores": scores.to_dicts(),
+    }
+
+
+def exactness(ideal: Ideal) -> JsonObject:
+    """Return how much was enumerated, and what probability a statement has of being none of it."""
+    statements = ideal.statements
+    return {
+        "distinct_bodies": len(statements.body_loop),
+        "remainder": max((one.probability for one in statements.remainders), default=0.0),
+    }
+
+
+def entropy_rate(ideal: ExactPredictor, language: Language, asked: OracleQuestion) -> JsonObject:
+    """Return nats per token of the corpus with its interval, documents being clusters, and certified limits."""
+    source = stream(asked.key, "evaluation").child("documents")
+    corpus = Corpus(language, source, context=asked.context, law=asked.law)
+    tokens, lengths = corpus.tokens(np.arange(asked.documents, dtype=np.int64))
+    spent = ideal.filtered(tokens, lengths)
+    counted = (lengths - 1).astype(np.float64)
+    rate = estimate.ratio(spent.nats.sum(axis=1), counted)
+    return {
+        **_named("nats", rate),
+        "certified_lo": float(spent.lo.sum() / counted.sum()),
+        "certified_hi": float(spent.hi.sum() / counted.sum()),
+        "tokens": int(counted.sum()),
+        "context": asked.context,
+    }
+
+
+def bounds(language: Language, asked: OracleQuestion) -> list[JsonObject]:
+    """Return bounds and the ideal predictor's means over the first `shots` answers, by form and split."""
+    ideal = ideal_predictor(language, asked.law)
+    task = _task(language, asked)
+    return [_bound(ideal, task, prompts, asked) for prompts in _prompts(language, asked)]
+
+
+def _bound(ideal: Ideal, task: Task, prompts: PromptSet, asked: OracleQuestion) -> JsonObject:
+    language = ideal.statements.language
+    described = describe(ideal.statements, task, task.form(prompts.form), prompt_arguments(language))
+    members = split_members(language, task, prompts.split)
+    weights = np.where(members, task.probabilities, 0.0)
+    length, cost = described.cost(1), described.cost(asked.shots)
+    record: JsonObject = {
+        "task": task.name,
+        "form": prompts.form,
+        "split": prompts.split,
+        "law": asked.law,
+        "answers": asked.shots,
+        "instances": int(members.sum()),
+        **_over_instances("D_nats", length, weights),
+        **_over_instances("R_nats", cost - np.where(np.isfinite(length), length, 0.0), weights),
+        **_over_instances("bound_nats", cost, weights),
+        **_over_instances("bound_errors", cost / np.log(2), weights),
+        "reason": None if np.isfinite(length[members]).all() else NO_DERIVATION,
+        "examples_for_error_rate": {
+            f"{rate:g}": examples_needed(described, rate, most=_MOST_EXAMPLES) for rate in _ERROR_RATES
+        },
+    }
+    return record | _measured(ideal, described, prompts, asked)
+
+
+def _measured(
+    ideal: Ideal, described: TaskDescription, prompts: PromptSet, asked: OracleQuestion
+) -> JsonObject:
+    """Return what the ideal predictor pays and misses, and the last two terms of B4, over prompts."""
+    account = account_of(ideal, described, prompts, asked.shots)
+    wrong = wrong_answers(ideal, prompts, asked.shots)
+    return {
+        **_named("ideal_nats", estimate.mean(account.answers)),
+        **_named("ideal_errors", estimate.mean(wrong)),
+        **_named("argument_slack_nats", estimate.mean(account.arguments)),
+        **_named("posterior_slack_nats", estimate.mean(account.posterior)),
+    }
+
+
+def wrong_answers(predictor: Predictor, prompts: PromptSet, answers: int) -> Float64[np.ndarray, " prompts"]:
+    """Return how many of the first `answers` answers of each prompt are wrong, teacher-forced."""
+    items = score_prompts(predictor, prompts, cell=_CELL)
+    first = items.filter((pl.col("step") == 0) & (pl.col("shot") < answers))
+    return (
+        first.group_by("prompt", maintain_order=True)
+        .agg((~pl.col("correct")).sum())["correct"]
+        .to_numpy()
+        .astype(np.float64)
+    )
+
+
+def _prompts(language: Language, asked: OracleQuestion) -> Iterator[PromptSet]:
+    """Yield the prompts that a study with this key asks."""
+    source = stream(asked.key, "evaluation").child("prompts")
+    _task(language, asked)
+    for prompts in make_prompts(
+        language, asked.task, shots=asked.shots, prompts=asked.prompts, stream=source
+    ):
+        if asked.form in {None, prompts.form}:
+            yield prompts
+
+
+def _task(language: Language, asked: OracleQuestion) -> Task:
+    """Return the task asked for. Raises UserError for a task or form that the grammar does not have."""
+    known = [task.name for task in language.syntax.tasks]
+    if asked.task not in known:
+        raise UserError(
+            f"The grammar has no task {asked.task!r}. What is asked of the theory is one of its tasks. "
+            f"{suggestion(asked.task, known)}"
+        )
+    task = ground_task(language, asked.task)
+    if asked.form is not None:
+        task.form(asked.form)
+    return task
+
+
+def _over_instances(
+    name: str, values: Float64[np.ndarray, " instances"], weights: Float64[np.ndarray, " instances"]
+) -> JsonObject:
+    """Return mean, least and most over the choices of functions; null where one of them has no derivation."""
+    chosen = weights > 0
+    if not np.isfinite(values[chosen]).all():
+        return {name: None, f"{name}_min": _finite(values[chosen].min()), f"{name}_max": None}
+    return {
+        name: float(np.average(values[chosen], weights=weights[chosen])),
+        f"{name}_min": float(values[chosen].min()),
+        f"{name}_max": float(values[chosen].max()),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _named(name: str, one: Estimate) -> JsonObject:
+    """Return an estimate under a name; null for what is infinite, too: the method says so."""
+    finite = None if one.value is None else _finite(one.value)
+    return {
+        name: finite,
+        f"{name}_lo": one.lo,
+        f"{name}_hi": one.hi,
+        f"{name}_n": one.n,
+        f"{name}_method": one.method,
+    }
