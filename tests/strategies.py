@@ -8,6 +8,7 @@ enumerate: for whatever works on grammars. Both shrink to the smallest grammar.
 from __future__ import annotations
 
 import functools
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -143,6 +144,7 @@ def valid_grammars(draw: DrawFn, *, max_objects: int = 6, with_tasks: bool = Tru
     Rules call only rules before them, or themselves with a probability that keeps documents finite. Families
     of either scope, predicates, weights, every law and every kind of item occur.
     """
+    before = random.getstate()
     maker = _Maker(draw)
     world = maker.world(max_objects)
     values = [maker.value_rule(world, number) for number in range(maker.number(0, 2))]
@@ -151,7 +153,9 @@ def valid_grammars(draw: DrawFn, *, max_objects: int = 6, with_tasks: bool = Tru
     repeat = Repeat(Call("Statement"), maker.choice(REPEAT_LAWS))
     document = Rule(name="Document", productions=(Production(probability=1.0, items=(repeat,)),))
     grammar = _pruned(GrammarSyntax(name="drawn", world=world, rules=(document, statement, *values)))
-    return maker.with_tasks(grammar) if with_tasks else grammar
+    grammar = maker.with_tasks(grammar) if with_tasks else grammar
+    random.setstate(before)  # beartype has looked at random items of lists, which strategies may not
+    return grammar
 
 
 @dataclass(frozen=True)
