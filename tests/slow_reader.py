@@ -7,7 +7,7 @@ probability that a document begins with some tokens is a sum over everything tha
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 
@@ -38,54 +38,62 @@ class DocumentLaw:
 
 def prefix_probability(law: DocumentLaw, tokens: Sequence[int]) -> float:
     """Return the probability that a document's tokens behind the start token begin with these."""
-    read = tuple(tokens)
-    length = len(read)
+    reader = _Reader(law, tuple(tokens))
+    return sum(
+        probability * reader.statement(0, state)
+        for state, probability in enumerate(law.initial)
+        if probability
+    )
 
-    @cache
-    def from_statement(place: int, state: int) -> float:
-        if place == length:
+
+class _Reader:
+    """Reads some tokens from the back to the front: what may come from each place on."""
+
+    def __init__(self, law: DocumentLaw, tokens: tuple[int, ...]) -> None:
+        self.law = law
+        self.tokens = tokens
+        self.statement = lru_cache(maxsize=None)(self._statement)
+        self.row = lru_cache(maxsize=None)(self._row)
+
+    def _statement(self, place: int, state: int) -> float:
+        if place == len(self.tokens):
             return 1.0
         return sum(
-            probability * from_row(place, state, number, 0, ())
-            for number, (probability, _) in enumerate(law.statements[state])
+            probability * self.row(place, (state, number, 0), ())
+            for number, (probability, _) in enumerate(self.law.statements[state])
         )
 
-    @cache
-    def from_row(place: int, state: int, statement: int, part: int, used: tuple[int, ...]) -> float:
-        segment = law.statements[state][statement][1][part]
+    def _row(self, place: int, at: tuple[int, int, int], used: tuple[int, ...]) -> float:
+        """Return the probability of what is read from `place` on, where a row begins of which some are `used`."""
+        segment = self.law.statements[at[0]][at[1]][1][at[2]]
         left = 1.0 - sum(segment.weights[x] for x in used) if segment.distinct else 1.0
         total = 0.0
         for x, row in enumerate(segment.rows):
-            if segment.distinct and x in used:
-                continue
-            share = segment.weights[x] / left
-            ahead = read[place : place + len(row)]
-            if row[: len(ahead)] != ahead:
-                continue
-            if place + len(row) >= length:
-                total += share
-            else:
-                done = tuple(sorted((*used, x)))
-                total += share * behind_row(place + len(row), state, statement, part, done)
+            ahead = self.tokens[place : place + len(row)]
+            if row[: len(ahead)] == ahead and not (segment.distinct and x in used):
+                share = segment.weights[x] / left
+                total += share * self._behind_row(place + len(row), at, tuple(sorted((*used, x))))
         return total
 
-    def behind_row(place: int, state: int, statement: int, part: int, used: tuple[int, ...]) -> float:
-        segments = law.statements[state][statement][1]
-        n = len(used)
-        more = segments[part].at_least(n + 1) / segments[part].at_least(n)
-        # Which objects were used is of no account where they come again; their number is.
-        on = more * from_row(place, state, statement, part, used) if more > 0 else 0.0
+    def _behind_row(self, place: int, at: tuple[int, int, int], used: tuple[int, ...]) -> float:
+        if place >= len(self.tokens):
+            return 1.0
+        state, statement, part = at
+        segments = self.law.statements[state][statement][1]
+        more = segments[part].at_least(len(used) + 1) / segments[part].at_least(len(used))
+        on = more * self.row(place, at, used) if more > 0 else 0.0
         if part + 1 < len(segments):
-            return on + (1 - more) * from_row(place, state, statement, part + 1, ())
-        over = law.transition[state][-1] if read[place] == END and place + 1 == length else 0.0
-        for following, probability in enumerate(law.transition[state][:-1]):
-            if probability:
-                over += probability * from_statement(place, following)
-        return on + (1 - more) * over
+            return on + (1 - more) * self.row(place, (state, statement, part + 1), ())
+        return on + (1 - more) * self._behind_statement(place, state)
 
-    return sum(
-        probability * from_statement(0, state) for state, probability in enumerate(law.initial) if probability
-    )
+    def _behind_statement(self, place: int, state: int) -> float:
+        *following, end = self.law.transition[state]
+        ends = self.tokens[place] == END and place + 1 == len(self.tokens)
+        return (end if ends else 0.0) + sum(
+            probability * self.statement(place, other)
+            for other, probability in enumerate(following)
+            if probability
+        )
 
 
 def next_token_law(law: DocumentLaw, tokens: Sequence[int], vocabulary: int) -> np.ndarray:

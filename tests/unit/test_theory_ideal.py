@@ -8,8 +8,11 @@ from hypothesis import given, settings
 from scipy import stats
 
 from emergelab.corpus.documents import Corpus
+from emergelab.errors import GrammarError
+from emergelab.grammar.holdout import draw_language
 from emergelab.grammar.language import END_TOKEN, START_TOKEN, Language
 from emergelab.grammar.sites import LawName
+from emergelab.grammar.syntax import GrammarSyntax
 from emergelab.rng import stream
 from emergelab.theory.ideal import Ideal
 from emergelab.theory.refusals import ExactnessError
@@ -57,7 +60,8 @@ def assert_sums_of_documents(ideal: Ideal, most: int = 400) -> None:
         for token, share in enumerate(law):
             assert share == pytest.approx(prefixes.get((*prefix, token), 0.0) / prefixes[prefix], abs=1e-6)
         whole = ideal.filtered(np.array([prefix], dtype=np.uint16), np.array([len(prefix)], dtype=np.int32))
-        assert whole.nats.sum() == pytest.approx(-np.log(prefixes[prefix]), abs=1e-10)
+        if not ideal.statements.remainders:
+            assert whole.nats.sum() == pytest.approx(-np.log(prefixes[prefix]), abs=1e-10)
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -80,10 +84,7 @@ def test_long_documents_read_backwards_object_by_object(name: str):
 
 @settings(max_examples=25, deadline=None)
 @given(grammar=valid_grammars(max_objects=3))
-def test_random_grammars(grammar):
-    from emergelab.errors import GrammarError  # noqa: PLC0415
-    from emergelab.grammar.holdout import draw_language  # noqa: PLC0415
-
+def test_random_grammars(grammar: GrammarSyntax):
     try:
         language = draw_language(grammar, stream(0, "world"))
         ideal = Ideal(enumerate_statements(language, "train", most_bodies=300))

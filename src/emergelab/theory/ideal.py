@@ -83,7 +83,7 @@ class Ideal:
         tokens: UInt16[np.ndarray, "documents length"],
         lengths: Int32[np.ndarray, " documents"] | None,
         watch: Bool[np.ndarray, "documents bodies"] | None,
-        laws: Float32[np.ndarray, "documents length vocabulary"],
+        laws: Float32[np.ndarray, "laws places vocabulary"],
     ) -> Filtering:
         shape = tokens.shape
         results = [np.zeros(shape) for _ in range(4)]

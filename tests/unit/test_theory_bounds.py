@@ -1,0 +1,180 @@
+"""Bounds and the identity B4, against closed forms and on random grammars."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from emergelab.corpus.prompts import make_prompts
+from emergelab.errors import EmergelabError
+from emergelab.grammar.arguments import ArgumentLaw, prompt_arguments
+from emergelab.grammar.holdout import draw_language
+from emergelab.grammar.language import Language
+from emergelab.grammar.library import find_grammar, load_grammar
+from emergelab.grammar.syntax import GrammarSyntax, Law
+from emergelab.grammar.tasks import ground_task
+from emergelab.rng import stream
+from emergelab.scores.prompts import PromptSet
+from emergelab.theory.accounts import PromptAccount, account_of
+from emergelab.theory.bounds import TaskDescription, describe, divergence, examples_needed
+from emergelab.theory.ideal import Ideal
+from emergelab.theory.laws import at_least, goes_on
+from emergelab.theory.statements import enumerate_statements
+from strategies import valid_grammars
+
+ROWS = 6
+
+
+def language_of(name: str, **parameters: float) -> Language:
+    return draw_language(load_grammar(find_grammar(name), parameters), stream(0, "world"))
+
+
+def prompts_of(language: Language, task: str, shots: int = ROWS - 1, prompts: int = 60) -> list[PromptSet]:
+    return make_prompts(language, task, shots=shots, prompts=prompts, stream=stream(0, "asked"))
+
+
+def described(ideal: Ideal, prompts: PromptSet) -> TaskDescription:
+    language = ideal.statements.language
+    task = ground_task(language, prompts.task)
+    return describe(ideal.statements, task, task.form(prompts.form), prompt_arguments(language))
+
+
+def accounts(ideal: Ideal, prompts: PromptSet, rows: int = ROWS) -> PromptAccount:
+    return account_of(ideal, described(ideal, prompts), prompts, rows)
+
+
+def assert_identity(account: PromptAccount) -> None:
+    """B4, and B1 on average: what is left over is never positive but by chance of the arguments."""
+    shown = ~np.isnan(account.cost)
+    total = account.cost + account.arguments + account.posterior
+    np.testing.assert_allclose(account.answers[shown], total[shown], rtol=1e-9, atol=1e-9)
+    assert (account.posterior[shown] <= 1e-9).all()
+
+
+@pytest.mark.parametrize(
+    ("law", "expected"),
+    [
+        (Law("stop", (0.08,)), 0.750),
+        (Law("power", (1.0,)), 2.303),
+        (Law("uniform", (2.0, 20.0)), 0.547),
+        (Law("all"), 0.0),
+    ],
+)
+def test_what_ten_rows_cost(law: Law, expected: float):
+    """The costs of long loops, -ln P(N >= 10), computed by hand: 9 ln 1/.92, ln 10, ln 19/11, 0."""
+    shares = at_least(law, objects=12 if law.name == "all" else None, most=10)
+    assert -math.log(shares[10]) == pytest.approx(expected, abs=5e-4)
+    assert np.prod(goes_on(shares)) == pytest.approx(shares[10])
+
+
+def test_without_replacement_no_more_rows_than_objects():
+    shares = at_least(Law("stop", (0.5,)), objects=3, most=5)
+    np.testing.assert_allclose(shares, [1, 1, 0.5, 0.25, 0, 0])
+    np.testing.assert_allclose(goes_on(shares), [1, 0.5, 0.5, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("task", "form", "expected"),
+    [
+        ("single", "direct", -math.log(0.9 * 0.5 / 12)),
+        ("pair", "direct", -math.log(0.9 * 0.3 / 144)),
+        ("pair", "steps", -math.log(0.9 * 0.2 / 144)),
+    ],
+)
+def test_description_lengths_of_functions(task: str, form: str, expected: float):
+    """No two of these rows coincide in the world of key 0, so D is -ln of the productions and the draws."""
+    language = language_of("functions")
+    grounded = ground_task(language, task)
+    one = describe(enumerate_statements(language, "full"), grounded, grounded.form(form), ArgumentLaw())
+    np.testing.assert_allclose(np.median(one.cost(1)), expected, rtol=1e-12)
+    assert (one.cost(1) <= expected + 1e-12).all()
+    np.testing.assert_allclose(one.cost(10) - one.cost(1), -9 * math.log(0.92), rtol=1e-9)
+
+
+def test_what_is_held_out_has_no_derivation_in_training():
+    language = language_of("functions")
+    task = ground_task(language, "pair")
+    train = describe(enumerate_statements(language, "train"), task, task.form("direct"), ArgumentLaw())
+    np.testing.assert_array_equal(np.isinf(train.cost(1)), task.held_out)
+    full = describe(enumerate_statements(language, "full"), task, task.form("direct"), ArgumentLaw())
+    assert np.isfinite(full.cost(1)).all()
+
+
+def test_what_no_loop_prints_has_no_derivation():
+    language = language_of("reversal")
+    task = ground_task(language, "unseen")
+    one = describe(enumerate_statements(language, "full"), task, task.form("direct"), ArgumentLaw())
+    assert np.isinf(one.cost(1)).all()
+    assert examples_needed(one, 0.5, most=50) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["functions", "laws", "predicates", "weights", "reversal", "chains", "topic"]
+)
+def test_the_identity_on_shipped_grammars(name: str):
+    language = language_of(name)
+    ideal = Ideal(enumerate_statements(language, "full"))
+    for task in language.syntax.tasks:
+        for prompts in prompts_of(language, task.name):
+            account = accounts(ideal, prompts)
+            assert_identity(account)
+            if not np.isnan(account.cost).any():
+                slack = account.arguments + account.posterior
+                assert slack.mean() <= 3 * slack.std() / math.sqrt(len(slack)) + 1e-9
+
+
+@settings(max_examples=30, deadline=None)
+@given(grammar=valid_grammars(max_objects=4), rows=st.integers(1, 4))
+def test_the_identity_on_random_grammars(grammar: GrammarSyntax, rows: int):
+    try:
+        language = draw_language(grammar, stream(0, "world"))
+        ideal = Ideal(enumerate_statements(language, "full", most_bodies=400))
+        asked = [
+            prompts
+            for task in language.syntax.tasks
+            for prompts in prompts_of(language, task.name, shots=rows - 1, prompts=8)
+        ]
+    except EmergelabError:
+        assume(condition=False)
+        return
+    assume(not ideal.statements.remainders)
+    for prompts in asked:
+        assert_identity(accounts(ideal, prompts, rows))
+
+
+def test_divergences_of_argument_laws():
+    """N KL for independent draws; n ln O - ln O!/(O-n)! for distinct ones against draws with replacement."""
+    uniform, distinct, skewed = ArgumentLaw(), ArgumentLaw(distinct=True), ArgumentLaw(power=1.0)
+    assert divergence(uniform, uniform, 5, 3) == 0
+    assert divergence(distinct, uniform, 5, 3) == pytest.approx(3 * math.log(5) - math.log(5 * 4 * 3))
+    assert divergence(uniform, distinct, 5, 2) == math.inf
+    assert divergence(uniform, distinct, 5, 1) == 0
+    weights = np.array([1, 1 / 2, 1 / 3]) / (1 + 1 / 2 + 1 / 3)
+    expected = 4 * sum(math.log(1 / 3 / w) / 3 for w in weights)
+    assert divergence(uniform, skewed, 3, 4) == pytest.approx(expected)
+
+
+def test_distinct_arguments_against_a_loop_with_replacement():
+    """B1 with its divergence: all sequences of distinct arguments, one by one, in a world of four objects."""
+    text = load_grammar(find_grammar("functions"))
+    language = draw_language(text, stream(3, "world"))
+    ideal = Ideal(enumerate_statements(language, "full"))
+    task = ground_task(language, "single")
+    one = describe(ideal.statements, task, task.form("direct"), ArgumentLaw(distinct=True))
+    same = describe(ideal.statements, task, task.form("direct"), ArgumentLaw())
+    extra = 5 * math.log(12) - math.log(12 * 11 * 10 * 9 * 8)
+    np.testing.assert_allclose(one.cost(5), same.cost(5) + extra, rtol=1e-12)
+
+
+def test_examples_needed():
+    """(D + (n-1) ln 1/.92) / ln 2 <= rate n, solved by hand for a single function."""
+    language = language_of("functions")
+    task = ground_task(language, "single")
+    one = describe(enumerate_statements(language, "full"), task, task.form("direct"), ArgumentLaw())
+    length, per_row = float(one.cost(1).mean()), -math.log(0.92)
+    for rate in (0.5, 0.2, 0.15):
+        exact = (length - per_row) / (rate * math.log(2) - per_row)
+        assert examples_needed(one, rate, most=1000) == math.ceil(exact)
+    assert examples_needed(one, 0.12, most=1000) is None
