@@ -532,7 +532,7 @@ def samples(
     return documents
 
 
-class _Trail:
+class Trail:
     """An oracle that follows a list of answers, then always gives the last answer that is possible."""
 
     def __init__(self, answers: list[int]) -> None:
@@ -560,16 +560,25 @@ class _Trail:
         return None
 
 
-def enumerate_documents(language: Language, length: int, law: str = "train") -> dict[tuple[str, ...], float]:
-    """Return the probability of every document, cut at `length`."""
+def enumerate_documents(
+    language: Language, length: int, law: str = "train", *, most: int | None = None
+) -> dict[tuple[str, ...], float]:
+    """Return the probability of every document, cut at `length`.
+
+    Raises TimeoutError after `most` derivations, if given.
+    """
     found: dict[tuple[str, ...], float] = {}
     answers: list[int] | None = []
+    tried = 0
     while answers is not None:
-        trail = _Trail(answers)
+        if tried == most:
+            raise TimeoutError
+        trail = Trail(answers)
         tokens = SlowSampler(language, trail.choose, length, law).document()
         text = tuple(token.text for token in tokens)
         found[text] = found.get(text, 0.0) + trail.probability
         answers = trail.next()
+        tried += 1
     return found
 
 
@@ -600,7 +609,7 @@ def readings(
     answers: list[int] | None = []
     tried, allowed = 0, {}
     while answers is not None:
-        trail = _Trail(answers)
+        trail = Trail(answers)
         with contextlib.suppress(Misfit):
             reader = _Reader(language, trail.choose, text, length, law)
             reader.allowed = allowed
