@@ -31,6 +31,7 @@ Pattern = tuple[int, ...]
 
 _AT_ONCE = 2_000_000  # tokens
 _MOST_PATTERNS = 64
+_FAR_TOO_MANY = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ class _Pool:
 
     def __init__(self, form: Form, shape: tuple[int, ...]) -> None:
         self.form = form
+        self.leads_to: set[Form] = set()
         self.probability = np.zeros(0)
         self.known = np.zeros(0, dtype=np.bool_)  # whether it has been derived further before
         self.numbers = np.zeros(0, dtype=np.int64)
@@ -185,6 +187,7 @@ class _Agenda:
         default_factory=lambda: defaultdict(lambda: defaultdict(float))
     )
     edges: list[tuple[Int64[np.ndarray, " some"], Int64[np.ndarray, " some"]]] = field(default_factory=list)
+    leading: set[Form] = field(default_factory=set)
     tokens: int = 0
     numbers: int = 0
 
@@ -197,28 +200,42 @@ class _Agenda:
     def run(self) -> None:
         """Derive until nothing is left, or nothing likely, or there are too many statements.
 
-        Once there are enough of them only what has been derived before is derived again, for it leads to
-        nothing new.
+        Once there are enough of them, only what leads to finitely many more is derived to its end; once there
+        are far too many, only what has been derived before, for it leads to nothing new.
         """
         while float(sum(waiting.sum() for _, waiting in self.waiting())) > self.limits.tolerance:
             was_full = self.is_full()
             for pool, places in self.likeliest():
+                self.leading = pool.leads_to
                 for partials in self.expansion.called(pool.taken(places)):
                     self.advance(partials)
                 if self.is_full() != was_full:
                     break
 
-    def is_full(self) -> bool:
-        """Tell whether enough statements have been found."""
-        return sum(map(len, self.done.values())) >= self.limits.bodies
+    def is_full(self, times: int = 1) -> bool:
+        """Tell whether enough statements have been found, or so many times as many."""
+        return sum(map(len, self.done.values())) >= times * self.limits.bodies
 
     def waiting(self) -> list[tuple[_Pool, Float64[np.ndarray, " places"]]]:
         """Return the probabilities of what may be derived next."""
-        full = self.is_full()
+        pools = list(self.pools.values())
+        if not self.is_full():
+            return [(pool, pool.probability) for pool in pools]
+        finite = set[Form]() if self.is_full(_FAR_TOO_MANY) else self.finite_forms()
         return [
-            (pool, np.where(pool.known, pool.probability, 0.0) if full else pool.probability)
-            for pool in self.pools.values()
+            (pool, pool.probability if pool.form in finite else np.where(pool.known, pool.probability, 0.0))
+            for pool in pools
         ]
+
+    def finite_forms(self) -> set[Form]:
+        """Return the forms that lead, as far as is known, to none that has never been derived further.
+
+        Of each there are finitely many tables.
+        """
+        finite = {form for form, pool in self.pools.items() if pool.known.any()}
+        while endless := {form for form in finite if not self.pools[form].leads_to <= finite}:
+            finite -= endless
+        return finite
 
     def likeliest(self) -> Iterator[tuple[_Pool, Int64[np.ndarray, " places"]]]:
         """Yield what is nearly as likely as the likeliest of all, so much at once as memory bears."""
@@ -241,7 +258,10 @@ class _Agenda:
         choices = self.expansion.choices(site)
         if choices > room:
             raise self.too_large(site, room, probability)
-        return max(1, min(room, _AT_ONCE // (width * self.objects)) // choices)
+        most = min(room, _AT_ONCE // (width * self.objects))
+        if not self.is_full():
+            most = min(most, self.limits.bodies)
+        return max(1, most // choices)
 
     def too_large(self, site: int, room: int, probability: float) -> EnumerationError:
         """Say how far the enumeration would get: what is done and what of the next call there is room for."""
@@ -325,6 +345,7 @@ class _Agenda:
         form = partials.form
         if form not in self.pools:
             self.pools[form] = _Pool(form, partials.data.shape[1:])
+        self.leading.add(form)
         pool = self.pools[form]
         before = len(pool.numbers)
         numbers = pool.add(partials, self.numbers)

@@ -32,6 +32,7 @@ from emergelab.theory.partials import Called, Closed, Columns, Fixed, Opened, Pa
 from emergelab.theory.refusals import ExactnessError
 from emergelab.theory.segments import loop_of, object_weights
 
+_Mask: TypeAlias = UInt16[np.ndarray, "choices objects"]
 _Scopes: TypeAlias = dict[int, UInt16[np.ndarray, "1 objects"]]
 
 
@@ -184,7 +185,7 @@ class Expansion:
             yield chosen, replace(setting.among(chosen), holds=holds)
 
     def _resolved(
-        self, items: tuple[LoweredItem, ...], setting: _Setting, mask: Columns, *, inside: bool
+        self, items: tuple[LoweredItem, ...], setting: _Setting, mask: _Mask, *, inside: bool
     ) -> _Items:
         """Evaluate all terms of items; `mask`, uint16[N, objects], is 1 for the rows that they print."""
         pending: _Items = []
@@ -212,7 +213,7 @@ class Expansion:
                     pending += self._block(item, setting, mask, inside=inside)
         return pending
 
-    def _block(self, item: LoweredBlock, setting: _Setting, mask: Columns, *, inside: bool) -> _Items:
+    def _block(self, item: LoweredBlock, setting: _Setting, mask: _Mask, *, inside: bool) -> _Items:
         if inside:
             raise _stochastic(item, setting.rule)
         if self._is_scope(item):
@@ -225,7 +226,7 @@ class Expansion:
         return [(Opened(loop), none, None), *body, (Closed(), none, None)]
 
     def _call(
-        self, item: LoweredCall, setting: _Setting, mask: Columns, *, inside: bool
+        self, item: LoweredCall, setting: _Setting, mask: _Mask, *, inside: bool
     ) -> tuple[Called, Columns, Int64[np.ndarray, " choices"] | None]:
         attributes = [self._values(term, setting) * mask for term in item.arguments]
         columns = np.stack([*attributes, mask], axis=1)
@@ -330,7 +331,7 @@ def _rules_with_blocks(sites: Sites) -> frozenset[str]:
 
 
 def _largest_products(
-    factors: list[Float64[np.ndarray, " factor"]], most: int
+    factors: list[Float64[np.ndarray, " _factor"]], most: int
 ) -> Float64[np.ndarray, " products"]:
     """Return the largest products of one number of each factor, in falling order.
 

@@ -18,7 +18,7 @@ from emergelab.grammar.bodies import PAD
 from emergelab.grammar.syntax import Law
 from emergelab.theory.segments import Loop
 
-Columns: TypeAlias = UInt16[np.ndarray, "partials columns objects"]
+Columns: TypeAlias = UInt16[np.ndarray, "partials _columns objects"]
 
 
 @dataclass(frozen=True, slots=True)

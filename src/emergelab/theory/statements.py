@@ -14,10 +14,8 @@ import numpy as np
 from jaxtyping import Float64, Int32, Int64, UInt16
 
 from emergelab.grammar.bodies import PAD, row_tables
-from emergelab.grammar.checks_names import reachable_rules, rule_items
 from emergelab.grammar.language import Language
 from emergelab.grammar.sites import LawName, explore
-from emergelab.grammar.syntax import Let
 from emergelab.theory.derivations import (
     ANY_OBJECT,
     END,
@@ -104,9 +102,8 @@ def needs_document_functions(language: Language) -> bool:
 
 def _document_families(language: Language) -> list[str]:
     """Return the families of the document that derivations draw from."""
-    reached = reachable_rules(language.syntax)
-    items = [item for rule in language.syntax.rules if rule.name in reached for item in rule_items(rule)]
-    drawn = {draw.family for item in items if isinstance(item, Let) for draw in item.draws}
+    productions = (one for site in explore(language, "full").sites for one in site.productions)
+    drawn = {draw.family for production in productions for draw in production.lowered.draws}
     families = language.syntax.world.families
     return [family.name for family in families if family.scope == "document" and family.name in drawn]
 
