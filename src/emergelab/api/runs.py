@@ -208,8 +208,23 @@ class Run:
         """The models: sizes, tokens, seeds, arithmetic, loss on documents that no run trained on."""
         return self._table("cells")
 
+    @cached_property
+    def bounds(self) -> pl.DataFrame:
+        """What the theory says of each task: description lengths, bounds, by number of answers."""
+        return self._table("bounds")
+
+    @cached_property
+    def cumulative(self) -> pl.DataFrame:
+        """What the first answers of a prompt cost together, of models and ideal predictors."""
+        return self._table("cumulative")
+
+    @cached_property
+    def gaps(self) -> pl.DataFrame:
+        """What models pay more than the ideal predictors, by role of the token and by task."""
+        return self._table("gaps")
+
     def query(self, sql: str) -> pl.DataFrame:
-        """Return the answer to an SQL query (DuckDB's) over the six tables; it sees nothing else.
+        """Return the answer to an SQL query (DuckDB's) over the tables; it sees nothing else.
 
         Raises UserError with DuckDB's message for a query that fails, and for two columns of one name.
         """

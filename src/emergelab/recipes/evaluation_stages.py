@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from emergelab.analysis.aggregate import CELLS, curves_from_scores, scores_from_items
+from emergelab.analysis.confronting import GAPS, cumulative
 from emergelab.analysis.gains import paired_gain
 from emergelab.corpus.prompts import make_prompts
 from emergelab.pipeline.files import write_bytes
@@ -22,6 +23,7 @@ from emergelab.recipes.stages import language_of
 from emergelab.report.content import LOSSES
 from emergelab.rng import Stream, stream
 from emergelab.scores.prompts import PromptSet
+from emergelab.scores.tables import BOUNDS
 from emergelab.spec import JsonObject, canonical_json
 
 if TYPE_CHECKING:
@@ -138,6 +140,9 @@ def make_tables(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> 
         "curves": curves_from_scores(scores, items),
         "gains": paired_gain(items),
         "losses": LOSSES.to_frame(),
+        "bounds": BOUNDS.to_frame(),
+        "cumulative": cumulative(items, cells),
+        "gaps": GAPS.to_frame(),
         "cells": cells.with_columns(
             **{name: pl.lit(spec[name]) for name in ("digest", "device", "precision")}
         ),

@@ -33,17 +33,19 @@ _STAGES = "emergelab.recipes.stages"
 _FLOPS_PER_SECOND = 4e10
 _SECONDS_PER_STEP = 0.004
 _SECONDS_PER_PROMPT = 0.002
+_SECONDS_PER_IDEAL_PROMPT = 0.01
 _MOST_PARAMETERS = 10**10
 
 
 @dataclass(frozen=True, kw_only=True)
 class GrammarSetting:
-    """One setting of the grammar's parameters: what it makes of the grammar, and the corpus of that."""
+    """One setting of the grammar's parameters: what it makes of the grammar, its corpus and its ideal predictor."""
 
     parameters: Mapping[str, float]
     syntax: GrammarSyntax
     language: JsonObject
     corpus: Step
+    ideal: Step
 
     @property
     def vocabulary(self) -> int:
@@ -137,6 +139,7 @@ def build_grid(file: SourceFile, study: Study) -> Grid:
     for run in runs:
         train = _train_step(study, run)
         inputs[f"run {run.name}"] = train
+        inputs[run.grammar.ideal.name] = run.grammar.ideal
         for tokens in study.train.tokens:
             inputs[f"cell {run.cell_name(tokens)}"] = _cell_step(study, run, tokens, train)
     return Grid(file.name, study, grammars, source.text, file.text, runs, _tables_step(study, runs, inputs))
@@ -148,7 +151,8 @@ def _grammar_setting(source: SourceFile, study: Study, parameters: Mapping[str, 
         _require_tasks(study, syntax)
     language: JsonObject = {"grammar": render(syntax), "name": syntax.name, "key": study.key_of("world")}
     corpus = _corpus_step(study, language, parameters)
-    return GrammarSetting(parameters=parameters, syntax=syntax, language=language, corpus=corpus)
+    ideal = _ideal_step(study, language, parameters)
+    return GrammarSetting(parameters=parameters, syntax=syntax, language=language, corpus=corpus, ideal=ideal)
 
 
 @contextmanager
@@ -253,11 +257,30 @@ def _train_spec(study: Study, point: Mapping[str, Json]) -> TrainSpec:
     return TrainSpec(milestones=study.train.tokens, **settings)
 
 
+def _ideal_step(study: Study, language: JsonObject, parameters: Mapping[str, float]) -> Step:
+    return Step(
+        name=_name("ideal", parameters),
+        kind="ideal",
+        function="emergelab.recipes.ideal_stages:score_ideal",
+        version=1,
+        spec={
+            "language": language,
+            "context": study.model.context,
+            "evaluate": study.evaluate.model_dump(),
+            "evaluation_key": study.key_of("evaluation"),
+        },
+        cost=5.0 + study.evaluate.prompts * len(study.evaluate.tasks) * _SECONDS_PER_IDEAL_PROMPT,
+    )
+
+
+def _name(kind: str, parameters: Mapping[str, float]) -> str:
+    """Return the name of a step that a setting of the grammar has."""
+    return " ".join([kind, *variant_parts({f"grammar.{name}": value for name, value in parameters.items()})])
+
+
 def _corpus_step(study: Study, language: JsonObject, parameters: Mapping[str, float]) -> Step:
     return Step(
-        name=" ".join(
-            ["corpus", *variant_parts({f"grammar.{name}": value for name, value in parameters.items()})]
-        ),
+        name=_name("corpus", parameters),
         kind="corpus",
         function=f"{_STAGES}:make_corpus",
         version=1,
@@ -301,7 +324,7 @@ def _cell_step(study: Study, run: RunSpec, tokens: int, train: Step) -> Step:
         name=f"score {run.cell_name(tokens)}",
         kind="cell",
         function=f"{_STAGES}:score_cell",
-        version=2,
+        version=3,
         spec={
             "cell": run.measured_name(tokens),
             "language": run.grammar.language,
@@ -320,12 +343,14 @@ def _cell_step(study: Study, run: RunSpec, tokens: int, train: Step) -> Step:
 
 def _tables_step(study: Study, runs: Sequence[RunSpec], inputs: Mapping[str, Step]) -> Step:
     """Return the step that joins all cells. Its specification says what each run's settings are, if any vary."""
-    spec: JsonObject = {"settings": {run.name: dict(run.settings) for run in runs}} if study.varied else {}
+    spec: JsonObject = {"ideals": {run.name: run.grammar.ideal.name for run in runs}}
+    if study.varied:
+        spec["settings"] = {run.name: dict(run.settings) for run in runs}
     return Step(
         name="tables",
         kind="tables",
         function="emergelab.recipes.joining:make_tables",
-        version=2,
+        version=3,
         spec=spec,
         inputs=inputs,
         cost=3.0 + 0.5 * len(inputs),

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from emergelab.analysis.aggregate import CELLS, curves_from_scores, scores_from_items
+from emergelab.analysis.confronting import cumulative, document_gaps, gaps, prompt_gaps
 from emergelab.analysis.gains import paired_gain
 from emergelab.pipeline.step import StepContext
+from emergelab.recipes.ideal_stages import LAWS
 from emergelab.scores.variants import value_text, variant_of
 from emergelab.spec import Json
 
@@ -32,9 +36,10 @@ Record = Mapping[str, Any]
 
 
 def make_tables(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> None:
-    """Join the cells' items and summarise them: items, scores, curves, gains, and the training losses.
+    """Join the cells' items and summarise them, beside those of the ideal predictors.
 
-    `spec` may have `settings`: by the name of a run, what the study varies besides its scale.
+    `spec` names in `ideals`, for each run, the input that its ideal predictors left. It may have `settings`: by the
+    name of a run, what the study varies besides its scale.
     """
     # In the order of names: equal inputs make equal bytes, however the study listed them.
     inputs = dict(sorted(inputs.items()))
@@ -42,9 +47,12 @@ def make_tables(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> 
     folders = {name.removeprefix(_CELL): at for name, at in inputs.items() if name.startswith(_CELL)}
     records = [_record(cell, folder, inputs, settings) for cell, folder in folders.items()]
     cells = pl.DataFrame([{name: record[name] for name in CELLS} for record in records], schema=CELLS)
-    items = pl.concat([_items(cell, folder) for cell, folder in folders.items()])
+    models = pl.concat([_items(cell, folder) for cell, folder in folders.items()])
+    theory = _Theory(spec["ideals"], inputs, records)
+    ideal = theory.items()
+    items, described = pl.concat([models, ideal]), pl.concat([cells, theory.cells()])
     context.progress(1, 3)
-    scores = scores_from_items(items, cells)
+    scores = scores_from_items(items, described)
     context.progress(2, 3)
     tables = {
         "items": items,
@@ -53,9 +61,76 @@ def make_tables(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> 
         "gains": paired_gain(items),
         "losses": _losses(inputs, {_run_of(record["cell"]): record for record in records}),
         "cells": _cells(cells, records, [settings.get(_run_of(record["cell"]), {}) for record in records]),
+        "bounds": theory.bounds(),
+        "cumulative": cumulative(items, described),
+        "gaps": gaps([*theory.prompt_gaps(models, ideal), *theory.document_gaps(folders)], cells),
     }
     for name, table in tables.items():
         table.write_parquet(out / f"{name}.parquet", compression="zstd")
+
+
+@dataclass(frozen=True)
+class _Theory:
+    """What the ideal predictors left, for each variant of a study, and how cells of models stand to it.
+
+    A variant that differs from another in its training alone has the same ideal predictors under another name.
+    """
+
+    ideals: Mapping[str, str]
+    inputs: Inputs
+    records: Sequence[Record]
+
+    @cached_property
+    def _folders(self) -> dict[str | None, Path]:
+        """Where the ideal predictors of each variant left their answers."""
+        return {record["variant"]: self._folder(record) for record in self.records}
+
+    def _folder(self, record: Record) -> Path:
+        return self.inputs[self.ideals[_run_of(record["cell"])]]
+
+    def items(self) -> pl.DataFrame:
+        """Return their items, each variant's under a name of its own."""
+        return pl.concat(
+            pl.read_parquet(folder / "items.parquet").with_columns(
+                cell=pl.concat_str("cell", pl.lit(_suffix(variant)))
+            )
+            for variant, folder in self._folders.items()
+        )
+
+    def cells(self) -> pl.DataFrame:
+        """Return what they are: nothing that was trained."""
+        rows = [
+            {"cell": f"{name}{_suffix(variant)}", "variant": variant}
+            for variant in self._folders
+            for name in LAWS.values()
+        ]
+        return pl.DataFrame(rows, schema=CELLS)
+
+    def bounds(self) -> pl.DataFrame:
+        """Return the bounds of all variants."""
+        return pl.concat(
+            pl.read_parquet(folder / "bounds.parquet").with_columns(variant=pl.lit(variant, dtype=pl.String))
+            for variant, folder in self._folders.items()
+        )
+
+    def prompt_gaps(self, models: pl.DataFrame, ideal: pl.DataFrame) -> Iterator[pl.DataFrame]:
+        """Yield what models pay more for the answers of prompts, against each ideal predictor."""
+        for name in LAWS.values():
+            against = {record["cell"]: f"{name}{_suffix(record['variant'])}" for record in self.records}
+            yield prompt_gaps(models, ideal, against)
+
+    def document_gaps(self, folders: Mapping[str, Path]) -> Iterator[pl.DataFrame]:
+        """Yield what models pay more per token of documents; nothing where the ideal predictor is out of reach."""
+        for record in self.records:
+            ideal = pl.read_parquet(self._folder(record) / "documents.parquet")
+            if not ideal.is_empty():
+                cell = record["cell"]
+                documents = pl.read_parquet(folders[cell] / "documents.parquet")
+                yield document_gaps(documents, ideal, cell=cell, against=LAWS["train"])
+
+
+def _suffix(variant: str | None) -> str:
+    return "" if variant is None else f",{variant}"
 
 
 def _run_of(cell: str) -> str:

@@ -25,7 +25,7 @@ from emergelab.grammar.tasks import Task, ground_task
 from emergelab.rng import stream
 from emergelab.scores.predictor import Predictor
 from emergelab.scores.prompts import PromptSet
-from emergelab.theory.accounts import account_of
+from emergelab.theory.accounts import PromptAccount, account_of
 from emergelab.theory.bounds import TaskDescription, describe, examples_needed
 from emergelab.theory.ideal import Filtering, Ideal
 from emergelab.theory.statements import enumerate_statements
@@ -67,9 +67,9 @@ class OracleQuestion:
     key: int = 0
 
 
-def ideal_predictor(language: Language, law: LawName) -> Ideal:
+def ideal_predictor(language: Language, law: LawName, *, name: str = "ideal") -> Ideal:
     """Return the ideal predictor. Raises UserError where it is out of reach, and says why."""
-    return Ideal(enumerate_statements(language, law))
+    return Ideal(enumerate_statements(language, law), name=name)
 
 
 def ideal_scores(language: Language, asked: OracleQuestion) -> JsonObject:
@@ -125,42 +125,58 @@ def bounds(language: Language, asked: OracleQuestion) -> list[JsonObject]:
 
 
 def _bound(ideal: Ideal, task: Task, prompts: PromptSet, asked: OracleQuestion) -> JsonObject:
-    language = ideal.statements.language
-    described = describe(ideal.statements, task, task.form(prompts.form), prompt_arguments(language))
-    members = split_members(language, task, prompts.split)
-    weights = np.where(members, task.probabilities, 0.0)
-    length, cost = described.cost(1), described.cost(asked.shots)
-    record: JsonObject = {
+    oracle = PromptOracle.of(ideal, task, prompts)
+    rows = asked.shots
+    described, account = oracle.described, oracle.account
+    wrong = wrong_answers(ideal, prompts, rows)
+    return {
         "task": task.name,
         "form": prompts.form,
         "split": prompts.split,
         "law": asked.law,
-        "answers": asked.shots,
-        "instances": int(members.sum()),
-        **_over_instances("D_nats", length, weights),
-        **_over_instances("R_nats", cost - np.where(np.isfinite(length), length, 0.0), weights),
-        **_over_instances("bound_nats", cost, weights),
-        **_over_instances("bound_errors", cost / np.log(2), weights),
-        "reason": None if np.isfinite(length[members]).all() else NO_DERIVATION,
+        **oracle.bounds(rows),
         "examples_for_error_rate": {
             f"{rate:g}": examples_needed(described, rate, most=_MOST_EXAMPLES) for rate in _ERROR_RATES
         },
-    }
-    return record | _measured(ideal, described, prompts, asked)
-
-
-def _measured(
-    ideal: Ideal, described: TaskDescription, prompts: PromptSet, asked: OracleQuestion
-) -> JsonObject:
-    """Return what the ideal predictor pays and misses, and the last two terms of B4, over prompts."""
-    account = account_of(ideal, described, prompts, asked.shots)
-    wrong = wrong_answers(ideal, prompts, asked.shots)
-    return {
-        **_named("ideal_nats", estimate.mean(account.answers)),
+        **_named("ideal_nats", estimate.mean(account.answers[:, rows - 1])),
         **_named("ideal_errors", estimate.mean(wrong)),
-        **_named("argument_slack_nats", estimate.mean(account.arguments)),
-        **_named("posterior_slack_nats", estimate.mean(account.posterior)),
+        **_named("argument_slack_nats", estimate.mean(account.arguments[:, rows - 1])),
+        **_named("posterior_slack_nats", estimate.mean(account.posterior[:, rows - 1])),
     }
+
+
+@dataclass(frozen=True, eq=False)
+class PromptOracle:
+    """What the theory says of a set of prompts. `weights` are those of the choices of functions in its split."""
+
+    described: TaskDescription
+    account: PromptAccount
+    weights: Float64[np.ndarray, " instances"]
+
+    @staticmethod
+    def of(ideal: Ideal, task: Task, prompts: PromptSet) -> PromptOracle:
+        """Describe the prompts' task and work out what the ideal predictor pays."""
+        language = ideal.statements.language
+        described = describe(ideal.statements, task, task.form(prompts.form), prompt_arguments(language))
+        members = split_members(language, task, prompts.split)
+        weights = np.where(members, task.probabilities, 0.0)
+        return PromptOracle(described, account_of(ideal, described, prompts), weights)
+
+    def bounds(self, answers: int) -> JsonObject:
+        """Return D, R_n and the bounds for the first `answers` answers: mean, least and most over the choices."""
+        length, cost = self.described.cost(1), self.described.cost(answers)
+        shown = np.isfinite(length)
+        return {
+            "answers": answers,
+            "choices": int((self.weights > 0).sum()),
+            **_over_choices("D_nats", length, self.weights),
+            **_over_choices(
+                "R_nats", np.where(shown, cost, np.inf) - np.where(shown, length, 0.0), self.weights
+            ),
+            **_over_choices("bound_nats", cost, self.weights),
+            **_over_choices("bound_errors", cost / np.log(2), self.weights),
+            "reason": None if shown[self.weights > 0].all() else NO_DERIVATION,
+        }
 
 
 def wrong_answers(predictor: Predictor, prompts: PromptSet, answers: int) -> Float64[np.ndarray, " prompts"]:
@@ -200,7 +216,7 @@ def _task(language: Language, asked: OracleQuestion) -> Task:
     return task
 
 
-def _over_instances(
+def _over_choices(
     name: str, values: Float64[np.ndarray, " instances"], weights: Float64[np.ndarray, " instances"]
 ) -> JsonObject:
     """Return mean, least and most over the choices of functions; null where one of them has no derivation."""

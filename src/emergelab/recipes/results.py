@@ -72,7 +72,9 @@ def query(folder: RunFolder, sql: str) -> Rows:
     Raises UserError, here or while rows are read, with DuckDB's message for a query that fails.
     """
     tables = folder.open_tables()
-    return query_files({name: tables / f"{name}.parquet" for name in TABLES}, sql)
+    files = {name: tables / f"{name}.parquet" for name in TABLES}
+    # A run of an earlier version has not all of them.
+    return query_files({name: path for name, path in files.items() if path.is_file()}, sql)
 
 
 def query_files(tables: Mapping[str, Path], sql: str, stack: ExitStack | None = None) -> Rows:

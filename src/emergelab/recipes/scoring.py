@@ -33,7 +33,14 @@ def items_of(predictor: Predictor, prompts: Iterable[PromptSet], *, cell: str) -
 def losses_of(
     predictor: Predictor, language: Language, key: Stream, *, documents: int, context: int
 ) -> pl.DataFrame:
-    """Return the `LOSSES`, nats per token as a whole and by role, on documents of the training law.
+    """Return the `LOSSES`, nats per token as a whole and by role, of `document_losses`."""
+    return losses_by_role(document_losses(predictor, language, key, documents=documents, context=context))
+
+
+def document_losses(
+    predictor: Predictor, language: Language, key: Stream, *, documents: int, context: int
+) -> pl.DataFrame:
+    """Return the `DOCUMENT_LOSSES` on documents of the training law.
 
     `key` names the evaluation's source of randomness: the documents have a stream of their own, which no
     run trains on.
@@ -42,7 +49,7 @@ def losses_of(
         np.arange(documents, dtype=np.int64)
     )
     read = Documents(tokens=sample.tokens, lengths=sample.lengths, roles=sample.roles, role_names=ROLES)
-    return losses_by_role(losses_by_document(predictor, read))
+    return losses_by_document(predictor, read)
 
 
 def require_vocabulary(predictor: object, vocabulary: int) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from emergelab.analysis.losses import losses_by_role
 from emergelab.corpus.documents import ROLES, Corpus
 from emergelab.corpus.prompts import make_prompts
 from emergelab.grammar.checks import require_valid
@@ -28,7 +29,6 @@ from emergelab.spec import Json, JsonObject, canonical_json
 from emergelab.train.spec import TrainSpec
 
 if TYPE_CHECKING:
-    from emergelab.evaluate.trained import TrainedPredictor
     from emergelab.grammar.language import Language
 
 SAMPLES = 6
@@ -151,7 +151,7 @@ class _NotesToUser(logging.Handler):
 def score_cell(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> None:
     """Score one trained model on all tasks, teacher-forced and in free generation, and its loss."""
     from emergelab.evaluate.trained import TrainedPredictor  # noqa: PLC0415 - loads torch
-    from emergelab.recipes.scoring import items_of  # noqa: PLC0415
+    from emergelab.recipes.scoring import document_losses, items_of  # noqa: PLC0415
     from emergelab.train.checkpoint import milestone_path, read_checkpoint  # noqa: PLC0415 - loads torch
 
     language = language_of(spec["language"])
@@ -168,6 +168,10 @@ def score_cell(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> N
         tables.append(items_of(predictor, prompts, cell=cell))
     pl.concat(tables).write_parquet(out / "items.parquet", compression="zstd")
     model = checkpoint.spec
+    losses = document_losses(
+        predictor, language, key, documents=evaluate["loss_documents"], context=model.context
+    )
+    losses.write_parquet(out / "documents.parquet", compression="zstd")
     record: JsonObject = {
         "cell": cell,
         "layers": model.layers,
@@ -179,18 +183,13 @@ def score_cell(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> N
         "unique_documents": spec["documents"],
         "flops": float(model.training_flops(spec["tokens"])),
         "seed": spec["seed"],
-        **_loss(predictor, model.context, language, (evaluate["loss_documents"], key)),
+        **_loss(losses),
     }
     (out / "cell.json").write_text(canonical_json(record), encoding="utf-8")
 
 
-def _loss(
-    predictor: TrainedPredictor, context: int, language: Language, asked: tuple[int, Stream]
-) -> JsonObject:
-    """Return nats per token on documents of the training law, from a stream of their own, with an interval."""
-    from emergelab.recipes.scoring import losses_of  # noqa: PLC0415
-
-    documents, key = asked
-    whole = losses_of(predictor, language, key, documents=documents, context=context).row(0, named=True)
+def _loss(documents: pl.DataFrame) -> JsonObject:
+    """Return nats per token on all documents, with an interval."""
+    whole = losses_by_role(documents).row(0, named=True)
     names = {"loss": "nats", "loss_lo": "nats_lo", "loss_hi": "nats_hi", "loss_method": "nats_method"}
     return {name: whole[column] for name, column in names.items()}

@@ -28,6 +28,17 @@ _DATA = {
 # Nats per token on documents of the training law that no run trained on.
 _LOSS = dict.fromkeys(("loss", "loss_lo", "loss_hi"), pl.Float64)
 
+# One row for each law, task, form, split and number of answers: what the theory says of the first `answers` answers of
+# a prompt together. D, R and bounds are means over the split's choices of functions; slacks are means over prompts.
+_OVER_CHOICES = ("D_nats", "R_nats", "bound_nats", "bound_errors")
+BOUNDS = pl.Schema(
+    {"variant": pl.String, "law": pl.String, "task": pl.String, "form": pl.String, "split": pl.String}
+    | {"answers": pl.Int16, "choices": pl.Int32}
+    | {f"{name}{end}": pl.Float64 for name in _OVER_CHOICES for end in ("", "_min", "_max")}
+    | dict.fromkeys(("argument_slack_nats", "posterior_slack_nats"), pl.Float64)
+    | {"n": pl.Int32, "reason": pl.String}
+)
+
 # One row for each scored answer (step 0) and each printed step of it (steps 1, 2, ...).
 ITEMS = pl.Schema(
     _NAMES

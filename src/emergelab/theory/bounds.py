@@ -66,12 +66,12 @@ class TaskDescription:
 
     def argument_nats(
         self, instances: Int32[np.ndarray, " prompts"], tokens: UInt16[np.ndarray, "prompts rows"]
-    ) -> Float64[np.ndarray, " prompts"]:
-        """Return -ln q of the arguments of prompts, one token each, in the order in which they were drawn."""
+    ) -> Float64[np.ndarray, "prompts rows"]:
+        """Return -ln q of the first, the first two, … arguments of prompts, one token each."""
         shares = self.first_arguments[instances[:, None], tokens]
         if self.arguments.distinct:
             shares = shares / (1.0 - (np.cumsum(shares, axis=1) - shares))
-        return -np.log(shares).sum(axis=1)
+        return -np.cumsum(np.log(shares), axis=1)
 
 
 def describe(statements: Statements, task: Task, form: TaskForm, arguments: ArgumentLaw) -> TaskDescription:

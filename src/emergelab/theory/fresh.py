@@ -78,7 +78,9 @@ class _Belief:
 class FreshIdeal:
     """The ideal predictor of a language under a law, functions of the document included."""
 
-    def __init__(self, language: Language, law: LawName, *, most_hypotheses: int, name: str = "ideal") -> None:
+    def __init__(
+        self, language: Language, law: LawName, *, most_hypotheses: int, name: str = "ideal"
+    ) -> None:
         self.language = language
         self.law: LawName = law
         self.most_hypotheses = most_hypotheses
@@ -209,9 +211,7 @@ class FreshIdeal:
             cut[state] = cut.get(state, 0.0) + weight
         return kept
 
-    def _read(
-        self, belief: _Belief, points: list[tuple[State, float]], cut: Weights, token: int
-    ) -> _Belief:
+    def _read(self, belief: _Belief, points: list[tuple[State, float]], cut: Weights, token: int) -> _Belief:
         """Return what is possible behind `token`: `points` are the places of the hypotheses kept."""
         bounded = dict(belief.bounded)
         self._give_up(cut.items(), bounded)

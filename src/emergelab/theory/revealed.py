@@ -124,9 +124,7 @@ class Unknowns:
             if probability:
                 yield Outcome(probability, after, holds)
 
-    def shown(
-        self, revealed: Revealed, label: int, argument: Value, value: Value
-    ) -> tuple[float, Revealed]:
+    def shown(self, revealed: Revealed, label: int, argument: Value, value: Value) -> tuple[float, Revealed]:
         """Return the probability that the argument is new to a function, which has this value there."""
         family, _, entries = revealed[label]
         left = self._objects
@@ -263,9 +261,7 @@ def _reached(part: int, left: list[Value], differs: dict[Value, int]) -> int:
 
 def _neighbours(part: list[Value], differs: dict[Value, int]) -> tuple[int, ...]:
     """Return for each unknown of a group, as bits by their order in it, which others it differs from."""
-    return tuple(
-        sum(1 << n for n, y in enumerate(part) if y != x and differs[x] >> ~y & 1) for x in part
-    )
+    return tuple(sum(1 << n for n, y in enumerate(part) if y != x and differs[x] >> ~y & 1) for x in part)
 
 
 def _colourings(free: tuple[int, ...], neighbours: tuple[int, ...], objects: int) -> int:

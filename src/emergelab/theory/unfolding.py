@@ -190,7 +190,10 @@ class Machine:
         turns = frame.turns if law is None or (law.name == "stop" and not distinct) else frame.turns + 1
         again = frame._replace(left=frame.done, done=(), turns=turns)
         over = State(
-            _passed(behind, (*op[:2], frame.done, *op[3:])), state.values[:-1], state.used[:-1], state.revealed
+            _passed(behind, (*op[:2], frame.done, *op[3:])),
+            state.values[:-1],
+            state.used[:-1],
+            state.revealed,
         )
         further = state._replace(frame=again, values=(*state.values[:-1], None))
         return _possible([(more, further), (1 - more, over)])
@@ -492,7 +495,9 @@ def _with_branch(opener: Code, frame: Frame) -> Code:
 def _block(state: State, variable: int) -> Code:
     """Return the block that draws a variable."""
     frame = state.frame
-    while frame is not None and not (frame.opener and frame.opener[0] == BLOCK and frame.opener[1] == variable):
+    while frame is not None and not (
+        frame.opener and frame.opener[0] == BLOCK and frame.opener[1] == variable
+    ):
         frame = frame.behind
     if frame is None:
         raise AssertionError("a variable without a block")
