@@ -62,7 +62,7 @@ class _Printer:
         for other, share in enumerate(following):
             self.state(tokens, other, probability * share)
 
-    def loop(
+    def loop(  # noqa: PLR0913, PLR0917 - where the printer stands
         self, tokens: Tokens, state: int, body: int, probability: float, loop: Loop, rows: tuple[int, ...]
     ) -> None:
         if self.is_over(tokens, probability):

@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float64, Int64, UInt16
 from emergelab.grammar.bodies import PAD
 from emergelab.grammar.sites import Sites
 from emergelab.theory.expansion import Expansion
+from emergelab.theory.flows import ROOT, Flow
 from emergelab.theory.laws import at_least
 from emergelab.theory.partials import Called, Closed, Fixed, Form, Opened, Partials, Pending, printed
 from emergelab.theory.refusals import EnumerationError
@@ -96,24 +97,19 @@ class Chains:
 
 
 class _Pool:
-    """The partial derivations of one form that have ever been on the agenda.
-
-    `probability` is what waits to be derived further.
-    """
+    """The partial derivations of one form, each once, with their numbers."""
 
     def __init__(self, form: Form, shape: tuple[int, ...]) -> None:
         self.form = form
         self.leads_to: set[Form] = set()
-        self.probability = np.zeros(0)
-        self.known = np.zeros(0, dtype=np.bool_)  # whether it has been derived further before
         self.numbers = np.zeros(0, dtype=np.int64)
         self._chain = np.zeros(0, dtype=np.int64)
         self._data = np.zeros((0, *shape), dtype=np.uint16)
         self._new: list[tuple[Int64[np.ndarray, " new"], UInt16[np.ndarray, "new columns objects"]]] = []
         self._places: dict[tuple[int, bytes], int] = {}
 
-    def add(self, partials: Partials, next_number: int) -> Int64[np.ndarray, " partials"]:
-        """Add partial derivations; return their numbers, new ones from `next_number` on."""
+    def add(self, partials: Partials, flow: Flow) -> Int64[np.ndarray, " partials"]:
+        """Add partial derivations, those that are new to the flow, too; return their numbers."""
         places = np.empty(len(partials), dtype=np.int64)
         new: list[int] = []
         for entry, key in enumerate(_keys(partials)):
@@ -124,28 +120,17 @@ class _Pool:
             places[entry] = place
         if new:
             self._new.append((partials.chain[new], partials.data[new]))
-            self.probability = np.concatenate([self.probability, np.zeros(len(new))])
-            self.known = np.concatenate([self.known, np.zeros(len(new), dtype=np.bool_)])
-            self.numbers = np.concatenate([self.numbers, next_number + np.arange(len(new))])
-        np.add.at(self.probability, places, partials.probability)
+            self.numbers = np.concatenate([self.numbers, flow.add(len(new)) + np.arange(len(new))])
         return self.numbers[places]
 
-    def taken(self, places: Int64[np.ndarray, " chosen"]) -> Partials:
-        """Take partial derivations from the agenda."""
-        probability = self.probability[places]
-        self.probability[places] = 0.0
-        self.known[places] = True
-        return self.peeked(places, probability)
-
-    def peeked(
-        self, places: Int64[np.ndarray, " chosen"], probability: Float64[np.ndarray, " chosen"]
-    ) -> Partials:
-        """Return partial derivations with given probabilities."""
+    def partials(self, places: Int64[np.ndarray, " chosen"]) -> Partials:
+        """Return partial derivations, each as what others come from."""
         if self._new:
             self._chain = np.concatenate([self._chain, *(chain for chain, _ in self._new)])
             self._data = np.concatenate([self._data, *(data for _, data in self._new)])
             self._new = []
-        return Partials(self.form, self._chain[places], self.numbers[places], probability, self._data[places])
+        whole = np.ones(len(places))
+        return Partials(self.form, self._chain[places], self.numbers[places], whole, self._data[places])
 
 
 def _keys(partials: Partials) -> Iterator[tuple[int, bytes]]:
@@ -183,56 +168,58 @@ class _Agenda:
     limits: Limits
     objects: int
     pools: dict[Form, _Pool] = field(default_factory=dict)
-    done: dict[Node, dict[int, float]] = field(
-        default_factory=lambda: defaultdict(lambda: defaultdict(float))
-    )
-    edges: list[tuple[Int64[np.ndarray, " some"], Int64[np.ndarray, " some"]]] = field(default_factory=list)
+    flow: Flow = field(default_factory=Flow)
+    ends: dict[tuple[Node, int], int] = field(default_factory=dict)
     leading: set[Form] = field(default_factory=set)
     tokens: int = 0
-    numbers: int = 0
 
     def begin(self, node: Node) -> None:
         """Put a node on the agenda."""
         data = np.frombuffer(node.data, dtype=np.uint16).reshape(1, -1, self.objects)
-        none = np.full(1, -1, dtype=np.int64)
-        self.advance(Partials(Form(node.items), np.zeros(1, dtype=np.int64), none, np.ones(1), data))
+        none, root = np.zeros(1, dtype=np.int64), np.full(1, ROOT, dtype=np.int64)
+        self.advance(Partials(Form(node.items), none, root, np.ones(1), data))
 
     def run(self) -> None:
         """Derive until nothing is left, or nothing likely, or there are too many statements.
 
         Once there are enough of them, only what leads to finitely many more is derived to its end; once there
-        are far too many, only what has been derived before, for it leads to nothing new.
+        are far too many, nothing is.
         """
-        while float(sum(waiting.sum() for _, waiting in self.waiting())) > self.limits.tolerance:
+        while True:
+            self.flow.settle(self.limits.tolerance, share=0.1)
+            if sum(float(waiting.sum()) for _, waiting in self.waiting()) <= self.limits.tolerance:
+                break
             was_full = self.is_full()
             for pool, places in self.likeliest():
                 self.leading = pool.leads_to
-                for partials in self.expansion.called(pool.taken(places)):
+                self.flow.known[pool.numbers[places]] = True
+                for partials in self.expansion.called(pool.partials(places)):
                     self.advance(partials)
                 if self.is_full() != was_full:
                     break
+        self.flow.settle(self.limits.tolerance / 64)
 
     def is_full(self, times: int = 1) -> bool:
         """Tell whether enough statements have been found, or so many times as many."""
-        return sum(map(len, self.done.values())) >= times * self.limits.bodies
+        return len(self.ends) >= times * self.limits.bodies
 
     def waiting(self) -> list[tuple[_Pool, Float64[np.ndarray, " places"]]]:
         """Return the probabilities of what may be derived next."""
         pools = list(self.pools.values())
-        if not self.is_full():
-            return [(pool, pool.probability) for pool in pools]
-        finite = set[Form]() if self.is_full(_FAR_TOO_MANY) else self.finite_forms()
-        return [
-            (pool, pool.probability if pool.form in finite else np.where(pool.known, pool.probability, 0.0))
-            for pool in pools
-        ]
+        if self.is_full(_FAR_TOO_MANY):
+            return []
+        if self.is_full():
+            finite = self.finite_forms()
+            pools = [pool for pool in pools if pool.form in finite]
+        waiting = np.where(self.flow.known, 0.0, self.flow.waiting)
+        return [(pool, waiting[pool.numbers]) for pool in pools]
 
     def finite_forms(self) -> set[Form]:
         """Return the forms that lead, as far as is known, to none that has never been derived further.
 
         Of each there are finitely many tables.
         """
-        finite = {form for form, pool in self.pools.items() if pool.known.any()}
+        finite = {form for form, pool in self.pools.items() if self.flow.known[pool.numbers].any()}
         while endless := {form for form in finite if not self.pools[form].leads_to <= finite}:
             finite -= endless
         return finite
@@ -242,7 +229,7 @@ class _Agenda:
         waiting = self.waiting()
         enough = max(float(probability.max(initial=0.0)) for _, probability in waiting) / 8
         for pool, probability in waiting:
-            places = np.flatnonzero(probability >= enough)
+            places = np.flatnonzero((probability >= enough) & (probability > 0))
             places = places[np.argsort(-probability[places], kind="stable")]
             first = 0
             while first < len(places):
@@ -265,8 +252,10 @@ class _Agenda:
 
     def too_large(self, site: int, room: int, probability: float) -> EnumerationError:
         """Say how far the enumeration would get: what is done and what of the next call there is room for."""
-        done = sum(sum(chains.values()) for chains in self.done.values())
-        mass = done + probability * (self.expansion.likeliest(site, room) if room > 0 else 0.0)
+        self.flow.settle(self.limits.tolerance)
+        mass = float(self.flow.found.sum()) + probability * (
+            self.expansion.likeliest(site, room) if room > 0 else 0.0
+        )
         return EnumerationError(
             f"The statements of the grammar do not fit into {self.limits.tokens:,} tokens: rule "
             f"{self.expansion.rule(site)} alone prints in {self.expansion.choices(site):,} ways what it is called "
@@ -281,8 +270,9 @@ class _Agenda:
         moving = [partials]
         while moving:
             one = moving.pop()
-            if len(one):
-                moving += self.step(one)
+            possible = one.probability > 0
+            if possible.any():
+                moving += self.step(one if possible.all() else one.among(possible))
 
     def step(self, partials: Partials) -> list[Partials]:
         """Deal with what is pending first."""
@@ -336,9 +326,9 @@ class _Agenda:
         if call.law is None:
             self.put(partials)
             return []
-        goes_on = continuation(call)
+        goes_on = continuation(call) if call.done else 1.0
         ended = replace(partials.without_first(), probability=partials.probability * (1 - goes_on))
-        return [again for again in (_turn(partials, call, goes_on), ended) if again.probability.any()]
+        return [_turn(partials, call, goes_on), ended]
 
     def put(self, partials: Partials) -> None:
         """Put partial derivations on the agenda."""
@@ -348,11 +338,9 @@ class _Agenda:
         self.leading.add(form)
         pool = self.pools[form]
         before = len(pool.numbers)
-        numbers = pool.add(partials, self.numbers)
-        new = len(pool.numbers) - before
-        self.numbers += new
-        self.tokens += new * partials.data[:1].size
-        self.edges.append((partials.source, numbers))
+        numbers = pool.add(partials, self.flow)
+        self.tokens += (len(pool.numbers) - before) * partials.data[:1].size
+        self.flow.lead(partials.source, numbers, partials.probability)
 
     def parted(self, partials: Partials) -> list[Partials]:
         """End a segment, and the part of the document where what follows is independent of it."""
@@ -374,10 +362,11 @@ class _Agenda:
     def end(self, partials: Partials) -> None:
         """Keep what has been derived."""
         items = tuple(_known(item) for item in partials.form.items)
-        chains = zip(partials.chain.tolist(), partials.probability.tolist(), strict=True)
         data = np.ascontiguousarray(partials.data)
-        for own, (chain, probability) in zip(data, chains, strict=True):
-            self.done[Node(items, own.tobytes()) if items else END][chain] += probability
+        nodes = (Node(items, own.tobytes()) if items else END for own in data)
+        keys = zip(nodes, partials.chain.tolist(), strict=True)
+        ends = np.fromiter((self.ends.setdefault(key, len(self.ends)) for key in keys), dtype=np.int64)
+        self.flow.end(partials.source, ends, partials.probability)
 
     def flushed(self, partials: Partials) -> list[Partials]:
         """End a segment; where there is one row, and it is empty, there is no segment."""
@@ -428,11 +417,8 @@ class _Agenda:
 
     def most_likely(self) -> tuple[dict[Node, dict[int, float]], list[tuple[int, float]]]:
         """Return the statements that are kept, and those that are not with their probabilities."""
-        found = [
-            (probability, node, chain)
-            for node, chains in self.done.items()
-            for chain, probability in chains.items()
-        ]
+        ends = zip(self.ends, self.flow.found.tolist(), strict=True)
+        found = [(probability, node, chain) for (node, chain), probability in ends]
         found.sort(key=lambda one: -one[0])
         kept: dict[Node, dict[int, float]] = {}
         for probability, node, chain in found[: self.limits.bodies]:
@@ -441,29 +427,12 @@ class _Agenda:
 
     def undone(self, first_object: int) -> Iterator[tuple[Pattern, float]]:
         """Yield the patterns and probabilities of what still leads to statements that have not been found."""
-        leads = self.leads_on()
+        waiting = np.where(self.flow.leads_on(), self.flow.waiting, 0.0)
         for pool in self.pools.values():
-            places = np.flatnonzero((pool.probability > 0) & leads[pool.numbers])
+            places = np.flatnonzero(waiting[pool.numbers])
             if len(places):
-                partials = pool.peeked(places, pool.probability[places])
-                patterns = self.beginnings(partials, first_object)
-                yield from zip(patterns, partials.probability.tolist(), strict=True)
-
-    def leads_on(self) -> Bool[np.ndarray, " numbers"]:
-        """Tell which partial derivations lead to one that has never been derived further, or are one."""
-        leads = np.zeros(self.numbers, dtype=np.bool_)
-        for pool in self.pools.values():
-            leads[pool.numbers[~pool.known]] = True
-        if not leads.any():
-            return leads
-        source = np.concatenate([source for source, _ in self.edges])
-        target = np.concatenate([target for _, target in self.edges])
-        source, target = source[source >= 0], target[source >= 0]
-        more = source[leads[target] & ~leads[source]]
-        while len(more):
-            leads[more] = True
-            more = source[leads[target] & ~leads[source]]
-        return leads
+                patterns = self.beginnings(pool.partials(places), first_object)
+                yield from zip(patterns, waiting[pool.numbers[places]].tolist(), strict=True)
 
     def beginnings(self, partials: Partials, first_object: int) -> list[Pattern]:
         """Return the patterns of the first rows of partial derivations."""
