@@ -28,11 +28,11 @@ CUMULATIVE = pl.Schema(
 )
 
 # What models pay more than an ideal predictor, in nats: per token of documents (`level` documents; role null: all
-# tokens), or per answer of prompts (`level` prompts). `n` counts documents or prompts.
+# tokens), or per answer of prompts (`level` prompts). `n` counts documents or prompts, `tokens` those of the documents.
 GAPS = pl.Schema(
     {"cell": pl.String, "against": pl.String, "level": pl.String, "role": pl.String}
     | {name: SCORES[name] for name in _ASKED}
-    | {"argument": pl.String, "shots": pl.Int16, "n": pl.Int32}
+    | {"argument": pl.String, "shots": pl.Int16, "n": pl.Int32, "tokens": pl.Int64}
     | dict.fromkeys(("nats", "ideal_nats", "gap", "gap_lo", "gap_hi"), pl.Float64)
     | {"gap_method": pl.String}
     | _SIZES
@@ -111,6 +111,7 @@ def _document_gap(part: pl.DataFrame) -> dict[str, object]:
     return {
         "level": "documents",
         "n": gap.n,
+        "tokens": int(tokens.sum()),
         "nats": estimate.ratio(own, tokens).value,
         "ideal_nats": estimate.ratio(ideal, tokens).value,
         "gap": gap.value,
