@@ -32,7 +32,7 @@ Pattern = tuple[int, ...]
 
 _AT_ONCE = 2_000_000  # tokens
 _MOST_PATTERNS = 64
-_FAR_TOO_MANY = 4
+_FAR_TOO_MANY = 2
 
 
 @dataclass(frozen=True, slots=True)
