@@ -106,8 +106,8 @@ class FreshIdeal:
         document it goes on ending; behind what no document can print all tokens are alike.
         """
         laws = np.empty((*tokens.shape, self.vocabulary_size), dtype=np.float32)
-        for prompt, out in zip(tokens.tolist(), laws, strict=True):
-            self._write_laws(prompt, out)
+        for number, prompt in enumerate(tokens.tolist()):
+            self._write_laws(prompt, laws[number])
         return laws
 
     def filtered(

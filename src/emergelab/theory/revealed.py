@@ -139,16 +139,24 @@ class Unknowns:
         """Return the probability that an unknown is this object or other unknown, and what is revealed then."""
         after: list[Function] = []
         for function in revealed:
-            family, number, entries = function
-            if any(unknown in entry for entry in entries):
-                renamed = {_named(x, unknown, meant): _named(y, unknown, meant) for x, y in entries}
-                one_to_one = self._families[family].kind == "permutation"
-                if len(renamed) < len(entries) or (one_to_one and _repeats(renamed)):
+            if any(unknown in entry for entry in function[2]):
+                renamed = self._renamed(function, unknown, meant)
+                if renamed is None:
                     return 0.0, revealed
-                function = (family, number, tuple(sorted(renamed.items())))
-            after.append(function)
+                after.append(renamed)
+            else:
+                after.append(function)
         result = tuple(after)
         return self.ways(result) / self.ways(revealed), result
+
+    def _renamed(self, function: Function, unknown: Value, meant: Value) -> Function | None:
+        """Return a function with another name for an unknown; None if it had two values then, or one twice."""
+        family, number, entries = function
+        renamed = {_named(x, unknown, meant): _named(y, unknown, meant) for x, y in entries}
+        one_to_one = self._families[family].kind == "permutation"
+        if len(renamed) < len(entries) or (one_to_one and len(set(renamed.values())) < len(renamed)):
+            return None
+        return family, number, tuple(sorted(renamed.items()))
 
     def ways(self, revealed: Revealed) -> int:
         """Return in how many ways objects can stand in the place of the unknowns."""
@@ -219,10 +227,6 @@ def _without_names(function: Function) -> tuple[int, int, list[tuple[int, int]]]
 
 def _named(value: Value, unknown: Value, meant: Value) -> Value:
     return meant if value == unknown else value
-
-
-def _repeats(renamed: dict[Value, Value]) -> bool:
-    return len(set(renamed.values())) < len(renamed)
 
 
 def _with_entry(revealed: Revealed, label: int, argument: Value, value: Value) -> Revealed:
