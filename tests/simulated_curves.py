@@ -1,7 +1,7 @@
 """Simulated curves whose thresholds, jumps and artefacts are known, and how often the statistics find them.
 
 `.venv/bin/python tests/simulated_curves.py thresholds 50` prints the first table of docs/emergence-statistics.md;
-`breaks 60` and `metrics 40` the others. A quarter of an hour each.
+`breaks 40` and `metrics 40` the others. A quarter of an hour each.
 """
 
 import sys

@@ -43,7 +43,10 @@ class Scale:
         return -self.x if self.axis == "loss" else np.log(self.x)
 
     def at(self, position: float) -> float:
-        """Return the x of a position."""
+        """Return the x of a position; that of a measured point exactly."""
+        measured = self.x[self.positions() == position]
+        if measured.size:
+            return float(measured[0])
         return -position if self.axis == "loss" else float(np.exp(position))
 
 

@@ -18,7 +18,7 @@ from emergelab.analysis.emergence.curves import Points
 
 MOST = 0.8  # of the change, which a broken curve makes within the span
 
-_DIMINISHING = {"line", "power law", "levelling line"}
+_DIMINISHING = {"power law", "levelling line"}
 _PLACES, _WIDTHS, _RATES = 61, 19, 24
 _FINE = 401
 _HALVINGS = 12
@@ -59,7 +59,8 @@ def shapes_over(u: Points, span: float) -> Shapes:
     """Return the shapes over ascending positions; no `span` of them holds most of a smooth curve's change."""
     reach = float(u[-1] - u[0])
     fine = np.linspace(u[0], u[-1], _FINE)
-    smooth: list[Family] = []
+    # A line may fall, so that a curve that does is no jump for want of one.
+    smooth = [_family("line", 3.0, np.zeros((1, u.size)), sloped=True)]
     broken: list[Family] = []
     for name, size, shapes in [*_powers(u, reach), *_bent(u, span)]:
         sudden = _sudden(shapes(fine), span / reach) & (name not in _DIMINISHING)
@@ -78,7 +79,6 @@ def _family(name: str, size: float, shapes: Basis, *, sloped: bool = False) -> F
 def _powers(u: Points, reach: float) -> Iterator[tuple[str, float, Drawn]]:
     """Yield name and number of parameters of a kind, and its shapes as a function of positions."""
     rates = np.geomspace(0.1, 20, _RATES)[:, None] / reach
-    yield "line", 3.0, lambda x: (x[None] - u[0]) / reach
     yield "power law", 4.0, lambda x: -np.exp(-rates * (x - u[0]))
     yield "growing power", 4.0, lambda x: np.exp(rates * (x - u[-1]))
 
