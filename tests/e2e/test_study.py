@@ -85,7 +85,7 @@ def test_a_run_prints_where_its_report_is(run: Path, first: Answer):
     page = Path(first.out.splitlines()[-1])
     assert page == run / "report" / "index.html"
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
-    assert "8 of 8 steps finished" in first.errors
+    assert "9 of 9 steps finished" in first.errors
 
 
 def test_the_tables_have_their_schemas(run: Path):
@@ -98,11 +98,14 @@ def test_every_group_is_scored(run: Path):
     scores = table(run, "scores")
     arguments = [("fresh", shot) for shot in range(SHOTS + 1)]
     arguments += [("repeated", shot) for shot in range(1, SHOTS + 1)]
+    answering = [
+        *((cell, "model") for cell in CELL_NAMES),
+        ("ideal", "ideal"),
+        ("ideal_train", "ideal_train"),
+    ]
     expected = {
-        (cell, "model", *asked, decoding, *argument)
-        for cell, asked, decoding, argument in product(
-            CELL_NAMES, ASKED, ["teacher_forced", "free"], arguments
-        )
+        (*who, *asked, decoding, *argument)
+        for who, asked, decoding, argument in product(answering, ASKED, ["teacher_forced", "free"], arguments)
     }
     names = ["cell", "predictor", "task", "form", "split", "decoding", "argument", "shots"]
     rows = scores.select(names).rows()
@@ -204,7 +207,7 @@ def test_the_same_command_again_does_nothing(study: Path, run: Path):
     before = contents(run)
     again = process("run", study, "--out", run)
     assert again.code == 0
-    assert "0 steps to do, 8 finished before" in again.errors
+    assert "0 steps to do, 9 finished before" in again.errors
     assert again.out.splitlines()[-1] == str(run / "report" / "index.html")
     assert contents(run) == before
 
@@ -219,7 +222,7 @@ def states(answer: Answer) -> dict[str, str]:
 def test_a_dry_run_writes_nothing(study: Path, tmp_path: Path):
     answer = command("run", study, "--out", tmp_path / "new", "--dry-run")
     assert answer.code == 0
-    assert "2 training runs, 4 cells, 8 steps" in answer.out
+    assert "2 training runs, 4 cells, 9 steps" in answer.out
     assert not (tmp_path / "new").exists()
 
 
@@ -228,10 +231,10 @@ def test_a_larger_study_keeps_what_is_finished(study: Path, run: Path, monkeypat
     before = contents(run)
     larger = command("run", study, "--out", run, "--set", "train.seeds=2", "--dry-run")
     kept = [name for name, state in states(larger).items() if state == "finished"]
-    assert len(kept) == 7
+    assert len(kept) == 8
     assert all("seed=1" not in name for name in kept)
     longer = command("run", study, "--out", run, "--set", "train.tokens=[2e3,4e3,6e3]", "--dry-run")
-    assert [name for name, state in states(longer).items() if state == "finished"] == ["corpus"]
+    assert [name for name, state in states(longer).items() if state == "finished"] == ["corpus", "ideal"]
     assert contents(run) == before
 
 
@@ -322,7 +325,7 @@ def test_every_table_can_be_printed(run: Path, name: str):
 
 
 def test_sql_chooses(run: Path):
-    query = "select task, count(*) as n from scores where shots = 0 group by task order by task"
+    query = "select task, count(*) as n from scores where shots = 0 and predictor = 'model' group by task order by task"
     rows = json.loads(command("results", run, "--sql", query, "--format", "json").out)
     # cells x forms and splits x decodings, fresh only
     assert rows == [{"task": "inverse", "n": 8}, {"task": "pair", "n": 32}, {"task": "single", "n": 8}]

@@ -359,7 +359,7 @@ def test_what_is_trained_and_scored_keeps_its_name_when_a_study_comes_to_vary_mo
 
 def test_a_dry_run_says_how_long_it_takes_and_how_much_there_is(study: Path):
     answer = command("run", study, "--dry-run", "--workers", "1", "--set", "train.batch=[8,16]")
-    assert "4 training runs, 8 cells, 14 steps" in answer.out
+    assert "4 training runs, 8 cells, 15 steps" in answer.out
     assert re.search(r"With --workers 1 it takes about \d+ (s|min)", answer.out)
 
 

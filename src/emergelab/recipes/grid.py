@@ -139,7 +139,7 @@ def build_grid(file: SourceFile, study: Study) -> Grid:
     for run in runs:
         train = _train_step(study, run)
         inputs[f"run {run.name}"] = train
-        inputs[run.grammar.ideal.name] = run.grammar.ideal
+        inputs[_ideal_input(grammars, run)] = run.grammar.ideal
         for tokens in study.train.tokens:
             inputs[f"cell {run.cell_name(tokens)}"] = _cell_step(study, run, tokens, train)
     return Grid(file.name, study, grammars, source.text, file.text, runs, _tables_step(study, runs, inputs))
@@ -341,9 +341,15 @@ def _cell_step(study: Study, run: RunSpec, tokens: int, train: Step) -> Step:
     )
 
 
+def _ideal_input(grammars: Sequence[GrammarSetting], run: RunSpec) -> str:
+    """Return what the tables call the ideal predictors of a run: the same whatever its parameters are called."""
+    return f"ideal {next(number for number, one in enumerate(grammars) if one is run.grammar)}"
+
+
 def _tables_step(study: Study, runs: Sequence[RunSpec], inputs: Mapping[str, Step]) -> Step:
     """Return the step that joins all cells. Its specification says what each run's settings are, if any vary."""
-    spec: JsonObject = {"ideals": {run.name: run.grammar.ideal.name for run in runs}}
+    ideals = {id(step): name for name, step in inputs.items()}
+    spec: JsonObject = {"ideals": {run.name: ideals[id(run.grammar.ideal)] for run in runs}}
     if study.varied:
         spec["settings"] = {run.name: dict(run.settings) for run in runs}
     return Step(
