@@ -31,9 +31,9 @@ from emergelab.theory.unfolding import Machine, State
 Weights: TypeAlias = dict[State, float]
 
 _ROUNDS = 64
-"""Steps without a token before what is very light is cut."""
+"""Steps without a token before what is very light is cut, and ever fewer derivations go on."""
 _MOST_ROUNDS = 4096
-_LIGHTEST = 1e-18
+_LIGHTEST = 1e-15
 _MOST_AT_ONCE = 16
 """Places on the way to the next token, for each hypothesis that may be kept."""
 
@@ -202,11 +202,13 @@ class FreshIdeal:
     def _limited(
         self, current: list[tuple[State, float]], rounds: int, total: float, cut: Weights
     ) -> list[tuple[State, float]]:
-        most = _MOST_AT_ONCE * self.most_hypotheses if rounds < _MOST_ROUNDS else 0
-        if rounds < _ROUNDS and len(current) <= most:
+        most = _MOST_AT_ONCE * self.most_hypotheses
+        if rounds > _ROUNDS:
+            most = most * _ROUNDS // rounds if rounds < _MOST_ROUNDS else 0
+        elif len(current) <= most:
             return current
         current.sort(key=_weight, reverse=True)
-        kept = [one for one in current[:most] if rounds < _ROUNDS or one[1] > _LIGHTEST * total]
+        kept = [one for one in current[:most] if rounds <= _ROUNDS or one[1] > _LIGHTEST * total]
         for state, weight in current[len(kept) :]:
             cut[state] = cut.get(state, 0.0) + weight
         return kept
