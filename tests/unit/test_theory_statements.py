@@ -98,6 +98,26 @@ def test_documents_have_the_probabilities_that_the_sampler_gives_them(name: str,
     assert bool(statements.remainders) == (name in ENDLESS | {"repeat power"})
 
 
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("scope", 1),
+        ("scope", 3),
+        ("two repeats", 1),
+        ("scopes in turn", 1),
+        ("nested ifs", 3),
+        ("recursion", 1),
+        ("recursion", 3),
+        ("repeat in loop", 3),
+    ],
+)
+def test_what_is_cut_off_is_bounded_in_every_document(name: str, most: int) -> None:
+    language = small_language(name)
+    statements = enumerate_statements(language, "train", most_bodies=most)
+    assert statements.remainders
+    assert_same_documents(statements, enumerated_documents(language, 5, "train", 100_000), 5)
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(grammar=valid_grammars(max_objects=3, with_tasks=False))
 def test_documents_of_random_grammars_have_the_probabilities_that_the_sampler_gives_them(

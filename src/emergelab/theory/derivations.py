@@ -419,11 +419,12 @@ class _Agenda:
         """Return the statements that are kept, and those that are not with their probabilities."""
         ends = zip(self.ends, self.flow.found.tolist(), strict=True)
         found = [(probability, node, chain) for (node, chain), probability in ends]
-        found.sort(key=lambda one: -one[0])
+        found.sort(key=lambda one: (one[2] != 0, -one[0]))  # what prints nothing is no statement to leave out
         kept: dict[Node, dict[int, float]] = {}
-        for probability, node, chain in found[: self.limits.bodies]:
+        most = self.limits.bodies + sum(chain == 0 for _, _, chain in found)
+        for probability, node, chain in found[:most]:
             kept.setdefault(node, {})[chain] = probability
-        return kept, [(chain, probability) for probability, _, chain in found[self.limits.bodies :]]
+        return kept, [(chain, probability) for probability, _, chain in found[most:]]
 
     def undone(self, first_object: int) -> Iterator[tuple[Pattern, float]]:
         """Yield the patterns and probabilities of what still leads to statements that have not been found."""

@@ -180,6 +180,7 @@ class _Documents:
     derivation: Derivation
     most_statements: int
     nodes: dict[Node, int] = field(default_factory=dict)
+    waiting: list[Node] = field(default_factory=list)
     states_found: dict[_State, int] = field(default_factory=dict)
     outcomes: dict[Node, Outcome] = field(default_factory=dict)
     silent: list[tuple[int, int, float]] = field(default_factory=list)  # node, node, probability
@@ -190,10 +191,9 @@ class _Documents:
         first = Node((Called(0, 0, inside=False),), np.ones(self._objects, dtype=np.uint16).tobytes())
         self._number(END)
         self._number(first)
-        done = 1
-        while done < len(self.nodes):
-            self._explore(list(self.nodes)[done])
-            done += 1
+        for node in self.waiting:  # grows while it is walked along
+            if node.items:
+                self._explore(node)
         reached = self._reached()
         behind = [self.nodes[state.behind] for state in self.states_found]
         chains, remainders = zip(*map(self._printed, self.states_found), strict=True)
@@ -204,9 +204,12 @@ class _Documents:
         return self.derivation.objects
 
     def _number(self, node: Node) -> int:
-        if node not in self.nodes and len(self.nodes) > 2 * _MOST_STATES:
-            raise _too_many_states()
-        return self.nodes.setdefault(node, len(self.nodes))
+        if node not in self.nodes:
+            if len(self.nodes) > 2 * _MOST_STATES:
+                raise _too_many_states()
+            self.nodes[node] = len(self.nodes)
+            self.waiting.append(node)
+        return self.nodes[node]
 
     def _explore(self, node: Node) -> None:
         first = node.items[0]
