@@ -53,7 +53,8 @@ class Remainder:
     """Statements that were not enumerated, begun in one document state.
 
     `probability` is that of one statement being among them, given the state. `pattern` is what every first
-    row of them begins with: tokens, or ANY_OBJECT; behind it anything may follow.
+    row of them begins with: tokens, or ANY_OBJECT; behind it anything may follow. Among them may be what equals
+    a statement that was enumerated, so that start probabilities are lower bounds where there are remainders.
     """
 
     state: int
