@@ -37,8 +37,15 @@ def test_a_small_command_does_not_load_torch(arguments: tuple[str, ...]):
     assert loaded_after(command_line(*arguments), ("torch",)) == []
 
 
+@pytest.mark.parametrize("command", ["ideal", "bound"])
+def test_theory_does_without_torch(command: str):
+    asked = (command, "functions", "--task", "single", "--prompts", "8")
+    assert loaded_after(command_line(*asked), ("torch", "altair")) == []
+
+
 @pytest.mark.parametrize(
-    "module", ["corpus", "evaluate", "grammar", "kernels", "model", "pipeline", "report", "scores", "train"]
+    "module",
+    ["corpus", "evaluate", "grammar", "kernels", "model", "pipeline", "report", "scores", "theory", "train"],
 )
 def test_importing_a_package_loads_nothing_heavy(module: str):
     assert loaded_after(f"import emergelab.{module}", HEAVY) == []

@@ -85,7 +85,7 @@ def bound_command(
     asked = OracleQuestion(task=task, form=form, shots=shots, law=law.value, prompts=prompts, key=key)
     found = bounds(_language(grammar, key, settings), asked)
     if as_json:
-        typer.echo(json.dumps({"grammar": grammar, "key": key, "bounds": found}, indent=1, allow_nan=False))
+        typer.echo(json.dumps({"grammar": grammar, **found}, indent=1, allow_nan=False))
         return
     _print_bounds(found)
 
@@ -120,14 +120,10 @@ def _print_ideal(found: dict[str, Any]) -> None:
 
 
 def _said_exactness(exact: dict[str, Any], rate: dict[str, Any]) -> str:
-    bodies = f"{exact['distinct_bodies']:,} distinct bodies"
     if not exact["remainder"]:
-        return f"Exact: {bodies}."
-    return (
-        f"{bodies} were enumerated; a statement is none of them with probability {exact['remainder']:.1e}. "
-        f"Certified: the rate on these documents lies between {_number(rate['certified_lo'], 6)} and "
-        f"{_number(rate['certified_hi'], 6)}."
-    )
+        return f"Exact: {exact['distinct_bodies']:,} distinct bodies."
+    ends = f"{_number(rate['certified_lo'], 6)} and {_number(rate['certified_hi'], 6)}"
+    return f"{_said_enumerated(exact)} Certified: the rate on these documents lies between {ends}."
 
 
 _BOUND_COLUMNS = {
@@ -142,19 +138,38 @@ _BOUND_COLUMNS = {
 }
 
 
-def _print_bounds(found: list[dict[str, Any]]) -> None:
-    rows = [(row["form"], row["split"], *(_number(row[name], 3) for name in _BOUND_COLUMNS)) for row in found]
-    print_table(("form", "split", *_BOUND_COLUMNS.values()), rows)
-    for row in found:
+def _print_bounds(found: dict[str, Any]) -> None:
+    rows = found["bounds"]
+    print_table(
+        ("form", "split", *_BOUND_COLUMNS.values()),
+        [(row["form"], row["split"], *(_bound_cell(row, name) for name in _BOUND_COLUMNS)) for row in rows],
+    )
+    for row in rows:
         if row["reason"]:
-            typer.echo(
-                f"{row['form']}, {row['split']}: {row['reason']} under the law {row['law']!r}, so D is infinite."
-            )
-    first = found[0]
+            place = f"{row['form']}, {row['split']}"
+            typer.echo(f"{place}: {row['reason']} under the law {row['law']!r}, so D is infinite.")
+    first = rows[0]
     typer.echo(
         f"Nats and errors of the first {first['answers']} answers together, under the law {first['law']!r}; means over "
         f"the choices of functions and over {first['ideal_nats_n']:,} prompts. --json has intervals, least and most."
     )
+    if found["exactness"]["remainder"]:
+        typer.echo(
+            _said_enumerated(found["exactness"])
+            + " What prints a task may be likelier by so much at the most."
+        )
+
+
+def _said_enumerated(exact: dict[str, Any]) -> str:
+    bodies = f"{exact['distinct_bodies']:,} distinct bodies"
+    return f"{bodies} were enumerated; a statement is none of them with probability {exact['remainder']:.1e}."
+
+
+def _bound_cell(row: dict[str, Any], name: str) -> str:
+    """Return a number, or what stands for it: infinity is known, a dash is not."""
+    infinite = row.get(f"{name}_method") == "none: infinite values"
+    infinite |= name in {"D_nats", "bound_nats", "bound_errors"} and row["reason"] is not None
+    return "∞" if infinite else _number(row[name], 3)
 
 
 def _interval(row: dict[str, Any], name: str, digits: int) -> str:

@@ -150,7 +150,7 @@ def _draw_arguments(
     if shape[1] > language.objects:
         raise UserError(
             f"The loops of this grammar print each of {language.objects} objects once, and the prompts need "
-            f"{shape[1]} rows. Use evaluate.shots = {language.objects - 1} at most, or more objects."
+            f"{shape[1]} rows. Use {language.objects - 1} shots at most, or more objects."
         )
     # The order of independent exponential waiting times is a draw without replacement (Efraimidis 2006).
     waits = generator.exponential(size=(shape[0], language.objects)) / weights

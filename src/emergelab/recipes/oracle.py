@@ -117,11 +117,16 @@ def entropy_rate(ideal: ExactPredictor, language: Language, asked: OracleQuestio
     }
 
 
-def bounds(language: Language, asked: OracleQuestion) -> list[JsonObject]:
+def bounds(language: Language, asked: OracleQuestion) -> JsonObject:
     """Return bounds and the ideal predictor's means over the first `shots` answers, by form and split."""
     ideal = ideal_predictor(language, asked.law)
     task = _task(language, asked)
-    return [_bound(ideal, task, prompts, asked) for prompts in _prompts(language, asked)]
+    return {
+        "law": asked.law,
+        "key": asked.key,
+        "exactness": exactness(ideal),
+        "bounds": [_bound(ideal, task, prompts, asked) for prompts in _prompts(language, asked)],
+    }
 
 
 def _bound(ideal: Ideal, task: Task, prompts: PromptSet, asked: OracleQuestion) -> JsonObject:

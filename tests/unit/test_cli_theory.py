@@ -1,0 +1,98 @@
+"""The commands that ask the theory."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from study_runs import GRAMMAR, command, refused
+
+ASKED = ("--prompts", "24", "--key", "1")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("theory") / "tiny.cag"
+    path.write_text(GRAMMAR, encoding="utf-8")
+    return path
+
+
+def test_bounds_by_hand(tiny: Path):
+    """One function: D = -ln(.5/3), R_4 = 3 ln(1/.9), and B4 holds for the means that are printed."""
+    answer = command("bound", tiny, "--task", "single", "--shots", "4", *ASKED, "--json")
+    found = json.loads(answer.out)
+    assert found["law"] == "full"
+    assert found["exactness"]["remainder"] == 0
+    (row,) = found["bounds"]
+    assert row["D_nats"] == pytest.approx(math.log(6))
+    assert row["R_nats"] == pytest.approx(3 * math.log(1 / 0.9))
+    assert row["bound_nats"] == pytest.approx(row["D_nats"] + row["R_nats"])
+    assert row["bound_errors"] == pytest.approx(row["bound_nats"] / math.log(2))
+    slack = row["argument_slack_nats"] + row["posterior_slack_nats"]
+    assert row["ideal_nats"] == pytest.approx(row["bound_nats"] + slack)
+    assert row["ideal_nats"] <= row["bound_nats"]
+    assert row["ideal_errors"] <= row["bound_errors"]
+    assert row["reason"] is None
+    assert (row["form"], row["split"], row["law"], row["answers"]) == ("direct", "seen", "full", 4)
+
+
+def test_what_is_held_out_has_no_derivation_under_the_law_of_training(tiny: Path):
+    answer = command("bound", tiny, "--task", "pair", "--law", "train", *ASKED, "--json")
+    rows = {(row["form"], row["split"]): row for row in json.loads(answer.out)["bounds"]}
+    assert rows["direct", "held_out"]["D_nats"] is None
+    assert rows["direct", "held_out"]["reason"] == "no derivation prints this"
+    assert rows["direct", "seen"]["D_nats"] > 0
+    said = command("bound", tiny, "--task", "pair", "--law", "train", *ASKED).out
+    assert "no derivation prints this" in said
+    assert "∞" in said
+
+
+def test_a_task_outside_the_grammar(tiny: Path):
+    said = command("bound", tiny, "--task", "inverse", "--form", "direct", *ASKED).out
+    assert "direct, outside: no derivation prints this under the law 'full'" in said
+
+
+def test_scores_of_the_ideal_predictor(tiny: Path):
+    answer = command("ideal", tiny, "--task", "pair", "--form", "steps", "--shots", "3", *ASKED, "--json")
+    found = json.loads(answer.out)
+    assert {row["form"] for row in found["scores"]} == {"steps"}
+    assert {row["split"] for row in found["scores"]} == {"seen", "held_out"}
+    assert {row["shots"] for row in found["scores"]} == {0, 1, 2, 3}
+    rate = found["entropy_rate"]
+    assert rate["nats_lo"] < rate["nats"] < rate["nats_hi"]
+    assert rate["certified_lo"] == pytest.approx(rate["nats"])
+    assert rate["nats_n"] == 2048
+
+
+def test_rates_of_training_are_below_those_of_the_whole_grammar(tiny: Path):
+    """Less is possible, and the lengths of documents stay: less is to be told."""
+    rates = [
+        json.loads(command("ideal", tiny, "--task", "single", "--law", law, *ASKED, "--json").out)[
+            "entropy_rate"
+        ]
+        for law in ("full", "train")
+    ]
+    assert rates[1]["nats"] < rates[0]["nats"]
+
+
+def test_tables_are_printed(tiny: Path):
+    said = command("ideal", tiny, "--task", "single", *ASKED).out
+    assert "Entropy rate of the corpus (full law" in said
+    assert "Exact: " in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("bound", "--task", "nope"), "no task 'nope'"),
+        (("ideal", "--task", "pair", "--form", "loud"), "no form 'loud'"),
+    ],
+)
+def test_mistakes(tiny: Path, arguments: tuple[str, ...], said: str):
+    assert said in refused(arguments[0], tiny, *arguments[1:])
+
+
+def test_what_was_not_enumerated_is_told():
+    said = command("bound", "recursion", "--task", "one", "--shots", "2", *ASKED).out
+    assert "a statement is none of them with probability" in said
