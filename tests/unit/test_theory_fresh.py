@@ -24,7 +24,7 @@ from emergelab.rng import stream
 from emergelab.scores.predictor import Predictor
 from emergelab.theory.fresh import FreshIdeal, fresh_ideal
 from emergelab.theory.refusals import ExactnessError
-from slow_sampler import enumerate_documents
+from slow_sampler import Misfit, enumerate_documents
 from small_languages import SMALL, language_of, small_language
 from strategies import valid_grammars
 
@@ -98,10 +98,18 @@ HELD_OUT = """
     rule Value(x) = 0.5: let a ~ f, b ~ d { More(a(x)) b(a(x)) } | 0.5: let a ~ f, b ~ f, c ~ d { c(x) b(a(x)) }
     rule More(y) = 0.5: let b ~ f { b(y) } | 0.5: y
 """
-LENGTHS = {"a permutation": 8, "a predicate": 7, "a power of one map": 7, "with the corpus": 4, "a topic": 5}
+LENGTHS = {
+    "a permutation": 8,
+    "a predicate": 5,
+    "silent and spoken pairs": 4,
+    "with the corpus": 4,
+    "a topic": 4,
+}
 LONGER = {
-    "two maps": 8,
-    "silent and spoken pairs": 8,
+    "a predicate": 7,
+    "a power of one map": 7,
+    "two maps": 7,
+    "silent and spoken pairs": 7,
     "a silent pair of three objects": 8,
     "three applied": 7,
     "weighted members": 8,
@@ -244,7 +252,7 @@ def test_agrees_with_enumeration_of_drawn_grammars(grammar: GrammarSyntax, lengt
     language = draw_language(grammar, stream(0, "world"))
     try:
         documents = enumerate_documents(language, length, most=1500)
-    except TimeoutError:
+    except (TimeoutError, Misfit):  # rules within rules without end
         assume(False)  # noqa: FBT003 - Hypothesis's way to say so
     assert_agrees(language, documents, length)
 
