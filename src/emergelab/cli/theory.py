@@ -122,7 +122,8 @@ def _print_ideal(found: dict[str, Any]) -> None:
 def _said_exactness(exact: dict[str, Any], rate: dict[str, Any]) -> str:
     if not exact["remainder"]:
         return f"Exact: {exact['distinct_bodies']:,} distinct bodies."
-    ends = f"{_number(rate['certified_lo'], 6)} and {_number(rate['certified_hi'], 6)}"
+    high = "∞" if rate["certified_hi"] is None else f"{rate['certified_hi']:.6f}"
+    ends = f"{rate['certified_lo']:.6f} and {high}"
     return f"{_said_enumerated(exact)} Certified: the rate on these documents lies between {ends}."
 
 

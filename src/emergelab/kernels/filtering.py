@@ -7,7 +7,9 @@ one, and only while they agree with the tokens. All weights are divided by their
 nothing underflows.
 
 What was not enumerated, the remainder, begins where a statement begins. Its weight is an upper bound: it is
-carried along undiminished while the pattern of its first row does not contradict the tokens.
+carried along undiminished while the pattern of its first row does not contradict the tokens. What is predicted
+takes it for something that prints its pattern and then any token whatever, each as likely as the others: a law
+that sums to one, gives every token that may come a probability, and lies within the certified limits.
 """
 
 # Numba infers the types of kernels.
@@ -85,7 +87,8 @@ class Memory(NamedTuple):
     loop: Hypotheses
     next_loop: Hypotheses
     rest_whole: Int32[np.ndarray, "places two"]  # remainder, tokens read since it began
-    rest_weight: Float64[np.ndarray, " places"]
+    rest_weight: Float64[np.ndarray, " places"]  # the bound
+    rest_share: Float64[np.ndarray, " places"]  # if any token may follow
     ended: Float64[np.ndarray, " states"]
     begun: Float64[np.ndarray, " states"]
     law: Float64[np.ndarray, " vocabulary"]
@@ -133,7 +136,7 @@ def _filter(program, memory, tokens, lengths, watch, end_token, document, out):
     tries, loops, rests = 0, 0, 0
     for state in range(len(program.initial)):
         memory.begun[state] = program.initial[state]
-    ending, total = 0.0, 0.0
+    ending, total, unknown = 0.0, 0.0, 0.0
     alive = True
     for place in range(lengths[document]):
         # `begun` and `ending` hold what the token at `place` has left at the border of statements.
@@ -155,12 +158,18 @@ def _filter(program, memory, tokens, lengths, watch, end_token, document, out):
                     memory.rest_whole[rests, 0] = number
                     memory.rest_whole[rests, 1] = 0
                     memory.rest_weight[rests] = weight
+                    memory.rest_share[rests] = weight
                     rests += 1
             total = _predict(program, memory, tries, loops, ending, end_token, objects)
-            alive = total > 0.0
+            unknown = 0.0
+            for rest in range(rests):
+                unknown += memory.rest_share[rest]
+            alive = total + unknown > 0.0
         if len(out.laws):
             for token in range(vocabulary):
-                share = memory.law[token] / total if alive else 1.0 / vocabulary
+                share = 1.0 / vocabulary
+                if alive:
+                    share = (memory.law[token] + _unknown(program, memory, rests, token)) / (total + unknown)
                 out.laws[document, place, token] = np.log(share)
         if place + 1 == lengths[document]:
             break
@@ -174,19 +183,23 @@ def _filter(program, memory, tokens, lengths, watch, end_token, document, out):
         for rest in range(rests):
             upper += memory.rest_weight[rest]
         seen = memory.law[token]
+        guessed = seen + _unknown(program, memory, rests, token)
         rests = _carry_rests(program, memory, rests, token)
         behind = 0.0
         for rest in range(rests):
             behind += memory.rest_weight[rest]
-        out.nats[document, place + 1] = -np.log(seen / total)
-        out.nats_lo[document, place + 1] = -np.log((seen + behind) / (total + behind))
+        out.nats[document, place + 1] = -np.log(guessed / (total + unknown))
+        out.nats_lo[document, place + 1] = (
+            0.0 if total + behind == 0.0 else -np.log((seen + behind) / (total + behind))
+        )
         out.nats_hi[document, place + 1] = -np.log(seen / (total + upper))
-        if seen <= 0.0 or token == end_token:
+        if guessed <= 0.0 or token == end_token:
             alive = False
             continue
-        scale = 1.0 / seen
+        scale = 1.0 / guessed
         for rest in range(rests):
             memory.rest_weight[rest] *= scale
+            memory.rest_share[rest] *= scale
         new_tries, new_loops = _read_tries(program, memory, tries, token, scale)
         if new_loops < 0:
             return False
@@ -267,21 +280,37 @@ def _row_share(program, loop, number, body, row, left):
 
 
 @kernel
+def _printed(program, memory, rest, token):
+    """Return the probability that a remainder prints the token next, if it knows nothing but its pattern."""
+    place = program.pattern_first[memory.rest_whole[rest, 0]] + memory.rest_whole[rest, 1]
+    if place >= program.pattern_first[memory.rest_whole[rest, 0] + 1]:
+        return 1.0 / len(memory.law)
+    if program.pattern[place] == ANY_OBJECT:
+        return 1.0 / program.objects[0] if token >= program.first_object[0] else 0.0
+    return 1.0 if program.pattern[place] == token else 0.0
+
+
+@kernel
+def _unknown(program, memory, rests, token):
+    """Return the share of the remainders that print the token next."""
+    share = 0.0
+    for rest in range(rests):
+        share += memory.rest_share[rest] * _printed(program, memory, rest, token)
+    return share
+
+
+@kernel
 def _carry_rests(program, memory, rests, token):
     """Keep the remainders whose pattern the token does not contradict; return how many there are."""
     kept = 0
     for rest in range(rests):
-        number, read = memory.rest_whole[rest, 0], memory.rest_whole[rest, 1]
-        place = program.pattern_first[number] + read
-        if place < program.pattern_first[number + 1]:
-            wanted = program.pattern[place]
-            fits = wanted == token or (wanted == ANY_OBJECT and token >= program.first_object[0])
-            if not fits:
-                continue
-        memory.rest_whole[kept, 0] = number
-        memory.rest_whole[kept, 1] = read + 1
-        memory.rest_weight[kept] = memory.rest_weight[rest]
-        kept += 1
+        printed = _printed(program, memory, rest, token)
+        if printed > 0.0:
+            memory.rest_whole[kept, 0] = memory.rest_whole[rest, 0]
+            memory.rest_whole[kept, 1] = memory.rest_whole[rest, 1] + 1
+            memory.rest_weight[kept] = memory.rest_weight[rest]
+            memory.rest_share[kept] = memory.rest_share[rest] * printed
+            kept += 1
     return kept
 
 

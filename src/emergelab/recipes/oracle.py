@@ -111,7 +111,7 @@ def entropy_rate(ideal: ExactPredictor, language: Language, asked: OracleQuestio
     return {
         **_named("nats", rate),
         "certified_lo": float(spent.lo.sum() / counted.sum()),
-        "certified_hi": float(spent.hi.sum() / counted.sum()),
+        "certified_hi": _finite(float(spent.hi.sum() / counted.sum())),
         "tokens": int(counted.sum()),
         "context": asked.context,
     }

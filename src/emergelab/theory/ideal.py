@@ -29,8 +29,10 @@ _LAW_BYTES = 400_000_000
 class Filtering:
     """What documents cost token by token, in nats; 0 for the first token and behind the end of a document.
 
-    The exact value lies between `lo` and `hi`, which differ only where statements were not enumerated. A
-    token that no document can print costs infinity; what comes behind it costs ln V, for nothing is known.
+    The exact value lies between `lo` and `hi`, which differ only where statements were not enumerated; `nats`
+    then takes any token for equally likely behind what is known of the remainder, so that the mean of `nats` over
+    documents is never below the exact one. A token that no document can print costs infinity; what comes behind
+    it costs ln V, for nothing is known.
     `watched` is the share of those readings of the document by which it is within its first statement, a
     loop with one of the bodies watched, at the end of a row. Zeros where none were watched.
     """
@@ -63,7 +65,7 @@ class Ideal:
     ) -> Float32[np.ndarray, "prompts length vocabulary"]:
         """Return ln M(token at t+1 | tokens up to and with t), -inf for what cannot follow.
 
-        Where something was not enumerated it is the law given that none of it occurs.
+        Where something was not enumerated any token is taken for equally likely behind what is known of it.
         """
         laws = np.empty((*tokens.shape, self.vocabulary_size), dtype=np.float32)
         self._run(tokens, None, None, laws)
@@ -117,7 +119,7 @@ class Ideal:
         states = len(self.statements.initial)
         return k.Memory(
             room(k.TRIE_FIELDS, 0), room(k.TRIE_FIELDS, 0), room(k.LOOP_FIELDS, used), room(k.LOOP_FIELDS, used),
-            np.empty((places, 2), dtype=np.int32), np.empty(places),
+            np.empty((places, 2), dtype=np.int32), np.empty(places), np.empty(places),
             np.zeros(states), np.zeros(states), np.zeros(self.vocabulary_size),
         )  # fmt: skip
 
