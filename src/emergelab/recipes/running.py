@@ -202,6 +202,9 @@ def read_content(folder: RunFolder) -> ReportInput:
     corpora = _corpora(folder, record)
     names = ("items", "scores", "curves", "losses", "cells")
     frames = {name: pl.read_parquet(tables / f"{name}.parquet") for name in names}
+    # A run of an earlier version has nothing of the theory.
+    theory = [name for name in ("bounds", "cumulative", "gaps") if (tables / f"{name}.parquet").is_file()]
+    frames |= {name: pl.read_parquet(tables / f"{name}.parquet") for name in theory}
     return ReportInput(
         title=record["name"],
         **frames,
@@ -218,8 +221,24 @@ def read_content(folder: RunFolder) -> ReportInput:
             "finished": record.get("finished", ""),
             "overlap": _overlap([corpus["overlap"] for corpus in corpora.values()]),
             "notes": _notes(record["settings"]),
+            "out_of_reach": _out_of_reach(folder, record["tables"]),
         },
     )
+
+
+def _out_of_reach(folder: RunFolder, tables: str) -> list[str]:
+    """Return why ideal predictors of the study could not be computed, as their steps tell it."""
+    manifest = folder.read_manifest(tables)
+    ideals: Mapping[str, str] = manifest["spec"].get("ideals", {})  # pyright: ignore[reportAssignmentType]
+    keys = dict.fromkeys(f"ideal-{manifest['inputs'][name]}" for name in ideals.values())
+    texts = [(folder.open_artifact(key) / "ideal.json").read_text(encoding="utf-8") for key in keys]
+    found = [
+        entry["out_of_reach"]
+        for text in texts
+        for entry in json.loads(text).values()
+        if "out_of_reach" in entry
+    ]
+    return list(dict.fromkeys(found))
 
 
 def _corpora(folder: RunFolder, record: Mapping[str, Any]) -> dict[str, Any]:

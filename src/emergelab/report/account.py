@@ -10,10 +10,12 @@ from typing import Any
 import polars as pl
 
 from emergelab.analysis import estimate, seeds
-from emergelab.report import captions, facts, words
+from emergelab.report import against_words, captions, facts, words
 from emergelab.report.content import ReportInput, Sample
-from emergelab.report.series import MOST_COLOURS, TRAINED, Prepared
+from emergelab.report.labels import IDEALS
+from emergelab.report.series import MODELS, MOST_COLOURS, TRAINED, Prepared
 from emergelab.report.standing import marks, standing
+from emergelab.report.task_table import task_table
 
 _ROLES = {
     "start": "starts the document",
@@ -42,6 +44,8 @@ def account(content: ReportInput, prepared: Prepared) -> dict[str, Any]:
         "lead": _lead(content, prepared),
         "fine": _fine(prepared),
         "summary": summary(prepared),
+        "tasks": task_table(prepared),
+        "out_of_reach": against_words.out_of_reach(prepared),
         "ran": ran(content, prepared),
         "notes": list(content.run.get("notes", ())),
         "samples": [_document(document) for document in content.samples],
@@ -58,37 +62,54 @@ def summary(prepared: Prepared) -> dict[str, Any]:
     A few sizes are columns. More models, and those with settings in their names, are rows, of which the page
     shows the first.
     """
-    rows = facts.final_rows(prepared)
+    rows = _references_once(facts.final_rows(prepared))
+    references = rows.filter(~MODELS)["series"].unique(maintain_order=True).to_list()
     series = _largest_first(rows)
     found = standing(prepared)
     kinds = [(str(key[0]), part) for key, part in rows.group_by("panel", maintain_order=True)]
     cells = [[_cell(part, name, found.get((name, panel))) for name in series] for panel, part in kinds]
     heads = [_head(panel, _chance(part)) for panel, part in kinds]
-    losses = _losses(rows, series)
+    losses = _losses(rows, series, prepared)
     if losses:
         heads.append({"title": "Loss on new documents", "detail": "nats per token", "chance": words.MISSING})
         cells.append(losses)
-    models = [{"title": name, "detail": ""} for name in series]
-    turned = len(series) > MOST_COLOURS or bool(prepared.settings)
+    models = [{"title": name, "detail": "reference" if name in references else ""} for name in series]
+    number = len(series) - len(references)
+    turned = number > MOST_COLOURS or bool(prepared.settings)
+    shown = [place for place in range(len(series)) if place < _MOST_MODELS or place >= number]
     return {
         "at": facts.shots_words(rows),
         "marks": marks(prepared),
         "ranges": rows["lines"].max() not in {None, 1},
         "turned": turned,
-        "models": models,
+        "models": [models[place] for place in shown] if turned else models,
         "kinds": heads,
-        "rows": [list(of_model) for of_model in zip(*cells, strict=True)][:_MOST_MODELS] if turned else cells,
-        "left_out": max(0, len(series) - _MOST_MODELS) if turned else 0,
+        "rows": [[of_kind[place] for of_kind in cells] for place in shown] if turned else cells,
+        "left_out": max(0, number - _MOST_MODELS) if turned else 0,
+        "references": bool(references),
     }
 
 
+def _references_once(rows: pl.DataFrame) -> pl.DataFrame:
+    """Give ideal predictors that are the same in all variants one name and one row."""
+    references = rows.filter(~MODELS)
+    place = references.select("mark", "panel")
+    if references.select("mark", "panel", "accuracy", "nats").n_unique() > place.n_unique():
+        return rows
+    once = references.unique(["mark", "panel"], keep="first", maintain_order=True)
+    return pl.concat([rows.filter(MODELS), once.with_columns(series="base")])
+
+
 def _largest_first(rows: pl.DataFrame) -> list[str]:
-    """Return the series by falling size and corpus, variants in their order; what was not trained comes last."""
+    """Return the series by falling size and corpus, variants in their order; what was not trained comes last.
+
+    Behind all of it stand the ideal predictors.
+    """
     ordered = (
-        rows.with_columns(known=TRAINED)
+        rows.with_columns(known=TRAINED, model=MODELS)
         .sort(
-            *("known", "params", "layers", "width", "corpus", "variant_rank", "series_rank"),
-            descending=[True, True, True, True, True, False, False],
+            *("model", "known", "params", "layers", "width", "corpus", "variant_rank", "series_rank"),
+            descending=[True, True, True, True, True, True, False, False],
             maintain_order=True,
         )["series"]
         .unique(maintain_order=True)
@@ -109,6 +130,8 @@ def _chance(part: pl.DataFrame) -> str:
 def _cell(part: pl.DataFrame, series: str, above: bool | None) -> dict[str, Any]:  # noqa: FBT001
     rows = part.filter(pl.col("series") == series)
     nats = f"{facts.reading(rows, 'nats')} nats" if rows.height else ""
+    if rows.filter(~MODELS & pl.col("accuracy").is_not_null() & pl.col("nats").is_null()).height:
+        nats = "infinite nats"  # a right answer without any probability
     return {"value": facts.reading(rows), "under": nats, "above": above}
 
 
@@ -125,7 +148,8 @@ def ran(content: ReportInput, prepared: Prepared) -> list[tuple[str, str]]:
         ("Seeds", _seeds(content.scores)),
         ("Examples in a prompt", _shots(prepared)),
         ("Cells of the grid", str(content.scores.filter(TRAINED)["cell"].n_unique())),
-        ("Answers scored", words.count(content.items.filter(pl.col("step") == 0).height)),
+        ("Answers scored", words.count(_of_models(content.items).filter(pl.col("step") == 0).height)),
+        ("References", words.listing(against_words.ideal_names(prepared))),
         ("Held out", _overlap(content)),
         ("Trained on", _devices(content)),
         ("Time by the clock", _elapsed(content)),
@@ -138,14 +162,15 @@ def ran(content: ReportInput, prepared: Prepared) -> list[tuple[str, str]]:
 
 def method(prepared: Prepared) -> dict[str, Any]:
     """Return what explains the numbers: interval methods, answers behind a number, over seeds or not."""
-    counts = prepared.answers["n"].drop_nulls()
+    counts = prepared.models["n"].drop_nulls()
     return {
         "accuracy": _methods(prepared, "accuracy_method"),
         "nats": _methods(prepared, "nats_method"),
         "loss": _methods(prepared, "loss_method"),
         "least": counts.min(),
         "most": counts.max(),
-        "over_seeds": prepared.answers["seed"].null_count() > 0,
+        "over_seeds": prepared.models["seed"].null_count() > 0,
+        "references": bool(against_words.ideal_names(prepared)),
         "over_share": facts.over_share(prepared),
     }
 
@@ -178,18 +203,31 @@ def _fine(prepared: Prepared) -> str:
     base += f" {captions.WORLD}"
     if prepared.leading != prepared.largest:
         base += " The best model is the one with the highest mean accuracy in the summary below."
-    if prepared.answers["seed"].null_count():
+    if prepared.models["seed"].null_count():
         return base
     said = f"{words.plural(number, 'seed')} of training"
     return f"{base} {said}: another seed may emerge earlier, later or not at all."
 
 
-def _losses(rows: pl.DataFrame, series: list[str]) -> list[dict[str, Any]]:
-    """Return each series' loss on documents that no run trained on; nothing where none was measured."""
+def _of_models(items: pl.DataFrame) -> pl.DataFrame:
+    return items.filter(~pl.col("predictor").is_in(list(IDEALS)))
+
+
+def _losses(rows: pl.DataFrame, series: list[str], prepared: Prepared) -> list[dict[str, Any]]:
+    """Return each series' loss on documents that no run trained on; nothing where none was measured.
+
+    The ideal predictor of the training law has what it pays for the same documents, where that is one number.
+    """
     if rows["loss"].null_count() == rows.height:
         return []
     one = rows.unique(["series", "line"], maintain_order=True)
-    said = [facts.reading(one.filter(pl.col("series") == name), "loss") for name in series]
+    least = against_words.least_loss(prepared)
+    said = [
+        least
+        if name == IDEALS["ideal_train"]
+        else facts.reading(one.filter(pl.col("series") == name), "loss")
+        for name in series
+    ]
     return [{"value": value, "under": "", "above": None} for value in said]
 
 

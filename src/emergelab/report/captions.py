@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import polars as pl
 
-from emergelab.report import facts, words
+from emergelab.report import against_words, facts, words
 from emergelab.report.information import ACCURACY, GAINED, Information
 from emergelab.report.labels import panel_words
 from emergelab.report.over import DOCUMENTS
-from emergelab.report.series import Prepared
+from emergelab.report.series import MODELS, Prepared
 
 _LISTED = 3
 WORLD = (
@@ -29,6 +29,7 @@ def shot_curves(information: Information, prepared: Prepared) -> str:
         f"{chance}A curve above it does better than that guess. {WORLD} A curve that "
         "starts high knew the answer from training. Without examples neither the task nor its form, silent or "
         f"printed, is known, so part of the first step is recognising them. {_ends(prepared)}"
+        f"{against_words.references(information)}"
         f"{_interval_words(information)}"
     )
 
@@ -84,7 +85,7 @@ def over_setting(information: Information, prepared: Prepared) -> str:
     return (
         f"Each model after its last training token ({words.listing(tokens)}), {facts.shots_words(frame)}. A line "
         f"joins models that differ in {setting} alone; between its points nothing was measured. {epochs}"
-        f"{_along(frame)}{_interval_words(information)}"
+        f"{_along(frame.filter(MODELS))}{against_words.references(information)}{_interval_words(information)}"
     )
 
 

@@ -16,10 +16,25 @@ import polars as pl
 from polars import selectors
 
 from emergelab.report import theme, words
+from emergelab.report.against import BOUND, BOUND_TRAIN, ERRORS, GAP, TOGETHER
 from emergelab.report.information import ACCURACY, GAINED, NATS, SAVED, Information
-from emergelab.report.series import Prepared
+from emergelab.report.series import MODEL, MODELS, Prepared
 
 GUESS = "chance"
+_Style = tuple[str, float, tuple[int, ...]]
+# By mark: the name of its colour, the width and the dashes of a reference's line. What belongs to the law of training
+# is dotted and drawn above the rest, what belongs to the whole grammar is broad and beneath it: lines that coincide
+# stay visible.
+_REFERENCES: Mapping[str, _Style] = {
+    "ideal": ("ideal-0", 7.0, (1, 0)),
+    "ideal_train": ("ideal-1", 2.0, (2, 3)),
+    BOUND: ("bound-0", 3.0, (1, 0)),
+    BOUND_TRAIN: ("bound-1", 1.6, (2, 3)),
+}
+_WIDTH = 2.0  # of the lines of models
+_GUESS_WIDTH, _GUESS_DASH = 1.5, (4, 3)
+_BENEATH = ("ideal", BOUND)
+_ABOVE = ("ideal_train", BOUND_TRAIN)
 MOST_COLUMNS = 5
 PANEL_WIDTH = 172
 PANEL_HEIGHT = 150
@@ -46,6 +61,10 @@ _TITLES = {
     NATS: "nats per answer",
     GAINED: "gain in answers right (share)",
     SAVED: "nats saved per answer",
+    TOGETHER: "nats, together",
+    ERRORS: "wrong answers, together",
+    GAP["documents"]: "gap (nats per token)",
+    GAP["prompts"]: "gap (nats per answer)",
 }
 _COUNT = "replace(format(datum.value, '.3~s'), 'G', 'B')"
 _TOOLTIPS = {
@@ -65,7 +84,10 @@ _TOOLTIPS = {
     "hi": ("95 % to", ".3~g"),
     "guess": (GUESS, ".2~g"),
     "loss": ("loss", ".3~g"),
+    "answers": ("first answers", "d"),
     "n": ("answers", "d"),
+    "prompts": ("prompts", "d"),
+    "documents": ("documents", "d"),
 }
 # Altair writes its types by generation; a chart, channel or layer is theirs, and only its JSON is ours.
 Chart = Any
@@ -85,7 +107,7 @@ class Drawing:
             name: _titled(frame).with_columns(selectors.float().round_sig_figs(_DIGITS)).to_dicts()
             for name, frame in self.rows.items()
         }
-        row = max(map(_in_a_row, self.rows.values()))
+        row = max((_in_a_row(frame) for frame in self.rows.values()), default=0)
         layout = {"panels": self._panels(), "minimum": self.minimum, "legend": self._legend(), "row": row}
         return {**self.chart.to_dict(validate=False), "datasets": datasets, "usermeta": layout}
 
@@ -94,10 +116,9 @@ class Drawing:
         names = {name for frame in self.rows.values() for name in frame["series"].unique()}
         return _SYMBOL + _LETTER * max(len(name) for name in (*names, GUESS))
 
-    def _panels(self) -> int:
-        return max(
-            frame["panel"].n_unique() if "panel" in frame.columns else 1 for frame in self.rows.values()
-        )
+    def _panels(self) -> list[int]:
+        """Return how many panels each view has."""
+        return [frame["panel"].n_unique() if "panel" in frame.columns else 1 for frame in self.rows.values()]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +129,8 @@ class Scales:
     domain: tuple[str, ...]
     colours: tuple[str, ...]
     shapes: tuple[str, ...]
+    widths: tuple[float, ...] = ()  # of lines; empty: all alike
+    dashes: tuple[tuple[int, ...], ...] = ()
 
     @property
     def colour(self) -> Chart:
@@ -121,8 +144,17 @@ class Scales:
         """The channel of points, merged with the legend of colours."""
         return alt.Shape(f"{self.column}:N", title=None, scale=self._scale(self.shapes))
 
-    def _scale(self, values: tuple[str, ...]) -> Chart:
-        return alt.Scale(domain=list(self.domain), range=list(values))
+    @property
+    def strokes(self) -> dict[str, Chart]:
+        """The channels of references' lines, merged with the legend of colours."""
+        width, dash = (self._scale(values, type="ordinal") for values in (self.widths, self.dashes))
+        return {
+            "strokeWidth": alt.StrokeWidth(f"{self.column}:N", title=None, scale=width),
+            "strokeDash": alt.StrokeDash(f"{self.column}:N", title=None, scale=dash),
+        }
+
+    def _scale(self, values: tuple[Any, ...], **further: Any) -> Chart:
+        return alt.Scale(domain=list(self.domain), range=list(values), **further)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +194,24 @@ def draw_shot_curves(information: Information, prepared: Prepared) -> Drawing:
     return _by_measure(information.frame, _shots_axis(), "shots", prepared)
 
 
+def draw_first_answers(information: Information, prepared: Prepared) -> Drawing:
+    """Draw what the first answers cost together, and the bounds; nats above wrong answers."""
+    axis = alt.Axis(tickMinStep=1, tickCount=5)
+    x = alt.X("answers:Q", title="first answers", axis=axis, scale=alt.Scale(zero=False, nice=False))
+    domains: dict[str, tuple[float, float | None]] = dict.fromkeys((TOGETHER, ERRORS), (0.0, None))
+    return _by_measure(information.frame, x, "answers", prepared, domains=domains)
+
+
+def draw_gap_over_tokens(information: Information, prepared: Prepared) -> Drawing:
+    """Draw one line for each size over the logarithm of training tokens, with a line at no gap."""
+    return _gaps(information.frame, _tokens_axis(information.frame), "train_tokens", prepared)
+
+
+def draw_gap_over_size(information: Information, prepared: Prepared) -> Drawing:
+    """Draw points with intervals over the logarithm of the number of parameters, with a line at no gap."""
+    return _gaps(information.frame, _size_axis(information.frame), "params", prepared)
+
+
 def draw_emergence_over_tokens(information: Information, prepared: Prepared) -> Drawing:
     """Draw one line for each size over the logarithm of training tokens."""
     return _by_measure(information.frame, _tokens_axis(information.frame), "train_tokens", prepared)
@@ -169,11 +219,7 @@ def draw_emergence_over_tokens(information: Information, prepared: Prepared) -> 
 
 def draw_emergence_over_size(information: Information, prepared: Prepared) -> Drawing:
     """Draw points with intervals over the logarithm of the number of parameters."""
-    values = information.frame["params"].unique().sort().to_list()
-    scale = alt.Scale(type="log", padding=14, nice=False)
-    axis = alt.Axis(values=values, labelExpr=_COUNT)
-    x = alt.X("params:Q", title="parameters", scale=scale, axis=axis)
-    return _by_measure(information.frame, x, "params", prepared)
+    return _by_measure(information.frame, _size_axis(information.frame), "params", prepared)
 
 
 def draw_over_setting(information: Information, prepared: Prepared) -> Drawing:
@@ -184,14 +230,7 @@ def draw_over_setting(information: Information, prepared: Prepared) -> Drawing:
 
 def draw_printed_gain(information: Information, prepared: Prepared) -> Drawing:
     """Draw the gain from printing over training tokens, with a line at no gain."""
-    frame = information.frame
-    scales = series_scales(frame, prepared)
-    zero = alt.Chart().mark_rule(color=theme.variable("guess"), strokeDash=[4, 3]).encode(y=alt.datum(0))
-    parts: dict[str, Chart] = {}
-    for measure in frame["measure"].unique(maintain_order=True):
-        axes = Axes(x=_tokens_axis(frame), along="train_tokens", title=_TITLES[measure])
-        parts[measure] = _facet([zero, *_estimates(frame, axes, scales)], frame, measure)
-    return _together(parts, frame)
+    return _gaps(information.frame, _tokens_axis(information.frame), "train_tokens", prepared)
 
 
 def draw_grid(information: Information, prepared: Prepared) -> Drawing:
@@ -284,29 +323,65 @@ def balanced(panels: int, most: int) -> int:
 
 
 def series_scales(frame: pl.DataFrame, prepared: Prepared, *, with_guess: bool = False) -> Scales:
-    """Return colour and shape by series: the ramp for sizes, colours of their own for other predictors."""
+    """Return colour and shape by series: the ramp for sizes, colours of their own for other predictors.
+
+    Ideal predictors and bounds come behind all of them, and are lines without points.
+    """
     shown = frame.sort("series_rank", maintain_order=True)["series"].unique(maintain_order=True).to_list()
     sizes = [name for name in prepared.sizes if name in shown]
-    others = [name for name in shown if name not in sizes]
+    references = _references_of(frame)
+    others = [name for name in shown if name not in {*sizes, *(name for name, _ in references)}]
     colours = [
         theme.variable(f"size-{theme.spread(place, len(prepared.sizes), prepared.colours)}")
         for place in map(prepared.sizes.index, sizes)
     ]
     colours += [theme.variable(f"other-{place % theme.OTHERS}") for place in range(len(others))]
-    shapes = [_SHAPES[place % len(_SHAPES)] for place in range(len(shown))]
+    shapes = [_SHAPES[place % len(_SHAPES)] for place in range(len(colours))]
+    lines: list[tuple[float, tuple[int, ...]]] = [(_WIDTH, (1, 0))] * len(colours)
+    for _, (colour, width, dash) in references:
+        colours.append(theme.variable(colour))
+        shapes.append("stroke")
+        lines.append((width, dash))
     extra = ([GUESS], [theme.variable("guess")], ["stroke"]) if with_guess else ([], [], [])
+    lines += [(_GUESS_WIDTH, _GUESS_DASH)] if with_guess else []
     return Scales(
         column="series",
-        domain=(*sizes, *others, *extra[0]),
+        domain=(*sizes, *others, *(name for name, _ in references), *extra[0]),
         colours=(*colours, *extra[1]),
         shapes=(*shapes, *extra[2]),
+        widths=tuple(width for width, _ in lines),
+        dashes=tuple(dash for _, dash in lines),
     )
 
 
-def _by_measure(frame: pl.DataFrame, x: Chart, along: str, prepared: Prepared) -> Drawing:
-    scales = series_scales(frame, prepared, with_guess=frame["guess"].is_not_null().any())
+def _references_of(frame: pl.DataFrame) -> list[tuple[str, _Style]]:
+    """Return the names of ideal predictors and bounds in the order of the legend, each with its style."""
+    if "mark" not in frame.columns:
+        return []
+    named = frame.filter(~MODELS).select("mark", "series").unique(maintain_order=True)
+    return [
+        (series, style)
+        for mark, style in _REFERENCES.items()
+        for name, series in named.rows()
+        if name == mark
+    ]
+
+
+_DOMAINS: Mapping[str, tuple[float, float | None]] = {ACCURACY: (0.0, 1.0), NATS: (0.0, None)}
+
+
+def _by_measure(
+    frame: pl.DataFrame,
+    x: Chart,
+    along: str,
+    prepared: Prepared,
+    *,
+    domains: Mapping[str, tuple[float, float | None]] = _DOMAINS,
+) -> Drawing:
+    guessed = "guess" in frame.columns and frame["guess"].is_not_null().any()
+    scales = series_scales(frame, prepared, with_guess=guessed)
     parts: dict[str, Chart] = {}
-    for measure, domain in ((ACCURACY, (0.0, 1.0)), (NATS, (0.0, None))):
+    for measure, domain in domains.items():
         if measure in frame["measure"]:
             axes = Axes(x=x, along=along, title=_TITLES[measure], domain=domain)
             parts[measure] = _facet(
@@ -315,16 +390,62 @@ def _by_measure(frame: pl.DataFrame, x: Chart, along: str, prepared: Prepared) -
     return _together(parts, frame)
 
 
+def _gaps(frame: pl.DataFrame, x: Chart, along: str, prepared: Prepared) -> Drawing:
+    """Draw differences, with a line at none; each measure has the panels that it was taken in."""
+    scales = series_scales(frame, prepared)
+    zero = alt.Chart().mark_rule(color=theme.variable("guess"), strokeDash=[4, 3]).encode(y=alt.datum(0))
+    parts: dict[str, Chart] = {}
+    for measure in frame["measure"].unique(maintain_order=True):
+        rows = frame.filter(pl.col("measure") == measure)
+        axes = Axes(x=x, along=along, title=_TITLES[measure])
+        parts[measure] = _facet([zero, *_estimates(rows, axes, scales)], rows, measure)
+    return _together(parts, frame)
+
+
 def _estimates(rows: pl.DataFrame, axes: Axes, scales: Scales) -> list[Chart]:
     """Return lines and points, and intervals where every series has one line only."""
     single = rows["lines"].max() == 1
-    base = alt.Chart().encode(x=axes.x, detail="line:N")
-    tooltip = _tooltip(rows, "line", axes.along, "measure", "value", "lo", "hi", "guess", "n")
-    line = base.mark_line(strokeWidth=2 if single else 1, strokeJoin="round", clip=True)
+    base = _only(MODEL, rows).encode(x=axes.x, detail="line:N")
+    tooltip = _tooltip(
+        rows, "line", axes.along, "measure", "value", "lo", "hi", "guess", "n", "prompts", "documents"
+    )
+    line = base.mark_line(strokeWidth=_WIDTH if single else 1, strokeJoin="round", clip=True)
     point = base.mark_point(filled=True, size=36 if single else 16, opacity=1)
     lines = _links(rows, axes) if axes.along == "params" else [line.encode(y=axes.y, color=scales.colour)]
     marks = [*lines, point.encode(y=axes.y, color=scales.colour, shape=scales.shape, tooltip=tooltip)]
-    return [*(_intervals(base, axes, scales) if single else []), *marks]
+    models = [*(_intervals(base, axes, scales) if single else []), *marks]
+    return [
+        *_references(_BENEATH, rows, axes, scales),
+        *_hovered(rows, axes, tooltip),
+        *models,
+        *_references(_ABOVE, rows, axes, scales),
+    ]
+
+
+def _only(mark: str, rows: pl.DataFrame) -> Chart:
+    """Return a chart of the rows with this mark, all of them where no others are."""
+    chart = alt.Chart()
+    several = "mark" in rows.columns and rows["mark"].n_unique() > 1
+    return chart.transform_filter(f"datum.mark === '{mark}'") if several else chart
+
+
+def _references(marks: tuple[str, ...], rows: pl.DataFrame, axes: Axes, scales: Scales) -> list[Chart]:
+    """Return lines of ideal predictors and bounds, and a band where a bound has a least and a most."""
+    drawn: list[Chart] = []
+    for mark in (mark for mark in marks if "mark" in rows.columns and mark in rows["mark"]):
+        base = _only(mark, rows).encode(x=axes.x, detail="line:N", color=scales.colour)
+        if mark in {BOUND, BOUND_TRAIN}:
+            drawn.append(base.mark_area(opacity=0.22).encode(**axes.ends))
+        drawn.append(base.mark_line(strokeJoin="round", strokeCap="butt").encode(y=axes.y, **scales.strokes))
+    return drawn
+
+
+def _hovered(rows: pl.DataFrame, axes: Axes, tooltip: list[Chart]) -> list[Chart]:
+    """Return unseen points that tell the numbers of references."""
+    if not _references_of(rows):
+        return []
+    base = alt.Chart().transform_filter(f"datum.mark !== '{MODEL}'").encode(x=axes.x, y=axes.y)
+    return [base.mark_point(filled=True, size=60, opacity=0).encode(tooltip=tooltip)]
 
 
 def _links(rows: pl.DataFrame, axes: Axes) -> list[Chart]:
@@ -345,7 +466,7 @@ def _guesses(axes: Axes, scales: Scales) -> list[Chart]:
     if GUESS not in scales.domain:
         return []
     means = alt.Chart().transform_aggregate(value="mean(guess)", groupby=["panel", axes.along])
-    dashed = means.mark_line(strokeDash=[4, 3], strokeWidth=1.5, clip=True)
+    dashed = means.mark_line(strokeDash=[*_GUESS_DASH], strokeWidth=_GUESS_WIDTH, clip=True)
     return [dashed.encode(x=axes.x, y=axes.y, color=alt.ColorDatum(GUESS, type="nominal"))]
 
 
@@ -388,6 +509,13 @@ def _heat_scale(name: str) -> Chart:
 
 def _shots_axis() -> Chart:
     return alt.X("shots:Q", title="examples in the prompt", axis=alt.Axis(tickMinStep=1, tickCount=5))
+
+
+def _size_axis(frame: pl.DataFrame) -> Chart:
+    values = frame["params"].unique().sort().to_list()
+    scale = alt.Scale(type="log", padding=14, nice=False)
+    axis = alt.Axis(values=values, labelExpr=_COUNT)
+    return alt.X("params:Q", title="parameters", scale=scale, axis=axis)
 
 
 def _tokens_axis(frame: pl.DataFrame) -> Chart:

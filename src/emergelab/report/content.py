@@ -8,8 +8,9 @@ from typing import TypedDict
 
 import polars as pl
 
+from emergelab.analysis.confronting import CUMULATIVE, GAPS
 from emergelab.errors import ArtifactError
-from emergelab.scores.tables import CURVES, ITEMS, SCORES
+from emergelab.scores.tables import BOUNDS, CURVES, ITEMS, SCORES
 
 LOSSES = pl.Schema(
     {
@@ -57,6 +58,7 @@ class RunRecord(TypedDict, total=False):
     finished: str
     overlap: Overlap
     notes: Sequence[str]
+    out_of_reach: Sequence[str]  # why ideal predictors could not be computed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +66,9 @@ class ReportInput:
     """Everything that a report shows.
 
     `items`, `scores` and `curves` have the schemas of `scores.tables`, `losses` the one above; `cells` may have
-    any of the columns of the table of cells. Raises `ArtifactError` where a table lacks a column.
+    any of the columns of the table of cells. `bounds`, `cumulative` and `gaps` are what the theory says beside
+    what was measured; None where a run of an earlier version has no such tables. Raises `ArtifactError` where a
+    table lacks a column.
     """
 
     title: str
@@ -75,11 +79,19 @@ class ReportInput:
     samples: Sequence[Sample]
     run: RunRecord
     cells: pl.DataFrame = field(default_factory=pl.DataFrame)
+    bounds: pl.DataFrame | None = None
+    cumulative: pl.DataFrame | None = None
+    gaps: pl.DataFrame | None = None
 
     def __post_init__(self) -> None:
         tables = {"items": ITEMS, "scores": SCORES, "curves": CURVES, "losses": LOSSES}
         for name, schema in tables.items():
             _require_columns(name, getattr(self, name), schema)
+        theory = {"bounds": BOUNDS, "cumulative": CUMULATIVE, "gaps": GAPS}
+        for name, schema in theory.items():
+            table: pl.DataFrame | None = getattr(self, name)
+            if table is not None:
+                _require_columns(name, table, schema)
 
 
 def _require_columns(name: str, table: pl.DataFrame, columns: Iterable[str]) -> None:

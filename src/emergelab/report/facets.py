@@ -7,10 +7,12 @@ from dataclasses import replace
 import polars as pl
 
 from emergelab.report.information import Information
-from emergelab.report.series import MOST_COLOURS, Prepared
+from emergelab.report.series import MODELS, MOST_COLOURS, Prepared
 
 IN_A_ROW = 5
 MOST_PANELS = 40
+_PLACE = ("mark", "panel", "panel_rank", "measure", "shots", "answers", "setting_value")
+_SHOWN = ("value", "lo", "hi")
 
 
 def arranged(information: Information, prepared: Prepared) -> tuple[Information, Prepared]:
@@ -18,15 +20,18 @@ def arranged(information: Information, prepared: Prepared) -> tuple[Information,
 
     Up to eight trained series have a colour each. Of more, every variant has panels of its own, in which colours
     tell the sizes and corpora: a row for each kind of task, in it the variants. Where there are too many for a row,
-    variants are left out evenly.
+    variants are left out evenly. Ideal predictors and bounds that differ between variants need such panels too;
+    those that are the same for all of them are one line.
     """
     frame = information.frame
     if information.facet is None or frame.is_empty():
         return information, prepared
     trained = _trained(frame, prepared)
-    if len(trained) <= MOST_COLOURS or frame["variant"].n_unique() <= 1:
-        return information, prepared if set(trained) <= set(prepared.sizes) else replace(
-            prepared, sizes=trained
+    apart = len(trained) > MOST_COLOURS or _references_differ(frame)
+    if not apart or frame["variant"].n_unique() <= 1:
+        return (
+            replace(information, frame=_one_of_each_reference(frame, information.facet)),
+            prepared if set(trained) <= set(prepared.sizes) else replace(prepared, sizes=trained),
         )
     kept = frame.join(_kept(frame), on="variant", how="semi", nulls_equal=True, maintain_order="left")
     folded = _folded(kept, information.facet)
@@ -44,8 +49,32 @@ def left_out(information: Information, prepared: Prepared) -> int:
 def _trained(frame: pl.DataFrame, prepared: Prepared) -> tuple[str, ...]:
     """Return the names of the trained series of a figure, from small to large."""
     others = set(prepared.series) - set(prepared.sizes)
-    ordered = frame.sort("series_rank", maintain_order=True)["series"].unique(maintain_order=True)
+    models = frame.filter(MODELS) if "mark" in frame.columns else frame
+    ordered = models.sort("series_rank", maintain_order=True)["series"].unique(maintain_order=True)
     return tuple(name for name in ordered if name not in others)
+
+
+def _references_differ(frame: pl.DataFrame) -> bool:
+    """Tell whether an ideal predictor or a bound has several values in one place."""
+    if "mark" not in frame.columns:
+        return False
+    references = frame.filter(~MODELS)
+    place = [name for name in _PLACE if name in frame.columns]
+    return references.select(*place, *_SHOWN).n_unique() > references.select(place).n_unique()
+
+
+def _one_of_each_reference(frame: pl.DataFrame, facet: str) -> pl.DataFrame:
+    """Keep one line of each ideal predictor and bound, under a name without its variant."""
+    if "mark" not in frame.columns or frame.filter(~MODELS).is_empty():
+        return frame
+    place = [name for name in _PLACE if name in frame.columns]
+    references = (
+        frame.filter(~MODELS)
+        .unique(place, keep="first", maintain_order=True)
+        .with_columns(series=pl.col(facet), line=pl.col(facet))
+        .with_columns(series_rank=pl.col("series_rank").min().over("series"))
+    )
+    return pl.concat([frame.filter(MODELS), references])
 
 
 def _kept(frame: pl.DataFrame) -> pl.DataFrame:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from emergelab.report import words
@@ -27,8 +29,8 @@ def reading(rows: pl.DataFrame, measure: str = "accuracy") -> str:
     return say(value) if lo is None or hi is None else f"{say(value)} [{say(lo)}, {say(hi)}]"
 
 
-def verdict(prepared: Prepared, overlap: Overlap) -> list[str]:
-    """Return the few sentences that a reader should take away, each with its numbers."""
+def verdict(prepared: Prepared, overlap: Overlap, further: Sequence[str] = ()) -> list[str]:
+    """Return the few sentences that a reader should take away, each with its numbers; `further` ones at the end."""
     if prepared.leading is None or final_rows(prepared, prepared.leading).is_empty():
         return ["No trained model was scored on a query with a fresh argument."]
     sentences = [
@@ -39,6 +41,7 @@ def verdict(prepared: Prepared, overlap: Overlap) -> list[str]:
         _held_out(prepared, overlap),
         _printed(prepared),
         _largest_step(prepared),
+        *further,
     ]
     return [sentence for sentence in sentences if sentence]
 

@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 import vl_convert
 
-from emergelab.report import captions, charts, information, theme
+from emergelab.report import against, against_words, captions, charts, information, theme
 from emergelab.report.charts import Drawing
 from emergelab.report.content import ReportInput
 from emergelab.report.facets import arranged, left_out
@@ -73,6 +73,17 @@ _KINDS = (
 )
 
 
+_FIRST_ANSWERS = _Kind(
+    inform=against.first_answers, draw=charts.draw_first_answers, explain=against_words.first_answers
+)
+_LEARNING_GAPS = (
+    _Kind(
+        inform=against.gap_over_tokens,
+        draw=charts.draw_gap_over_tokens,
+        explain=against_words.gap_over_tokens,
+    ),
+    _Kind(inform=against.gap_over_size, draw=charts.draw_gap_over_size, explain=against_words.gap_over_size),
+)
 _BEFORE_SETTINGS = 3  # figures; those over what the study varies follow them
 
 
@@ -86,9 +97,12 @@ def _over(setting: str) -> _Kind:
 def figures(prepared: Prepared) -> list[Figure]:
     """Return every figure that the study's tables allow, and for the others the reason why not."""
     over = [_over(setting) for setting in settings_drawn(prepared)]
-    return [
-        _figure(kind, prepared) for kind in (*_KINDS[:_BEFORE_SETTINGS], *over, *_KINDS[_BEFORE_SETTINGS:])
-    ]
+    shots, *scale = _KINDS[:_BEFORE_SETTINGS]
+    # A run of an earlier version has nothing of the theory, not even empty figures.
+    known = prepared.together.height > 0
+    first, gaps = ([_FIRST_ANSWERS], _LEARNING_GAPS) if known else ([], ())
+    kinds = (shots, *first, *scale, *over, *gaps, *_KINDS[_BEFORE_SETTINGS:])
+    return [_figure(kind, prepared) for kind in kinds]
 
 
 def charts_of(content: ReportInput) -> dict[str, alt.TopLevelMixin]:

@@ -21,7 +21,7 @@ SAVED = "nats saved per answer"
 COMBINED = "newcombe"
 ESTIMATE = ("seed", "shots", "n", "measure", "value", "lo", "hi", "guess", "method")
 _SERIES = (*NAMES, "variant")
-_LABELS = (*PANEL, "panel", "panel_rank", *_SERIES, "line", "lines", "seed", "n", "shots")
+_LABELS = (*PANEL, "panel", "panel_rank", *_SERIES, "mark", "line", "lines", "seed", "n", "shots")
 
 MEANINGS: Mapping[str, str] = {
     "task": "task, as the grammar names it",
@@ -49,6 +49,14 @@ MEANINGS: Mapping[str, str] = {
     "tokens": "training tokens",
     "loss": "training loss, nats per token",
     "run": "training run",
+    "answers": "how many first answers of a prompt are taken together",
+    "level": "documents: per token of new documents; prompts: per answer",
+    "role": "role of the tokens in documents; empty: all tokens, or prompts",
+    "tokens_of_role": "tokens that the gap is a mean over",
+    "against": "which ideal predictor the gap is to",
+    "nats": "what the model pays",
+    "ideal_nats": "what the ideal predictor pays",
+    "variant": "what else the study varies",
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
@@ -12,6 +12,8 @@ from emergelab.scores.variants import settings_of
 PANEL = ("task", "form", "split")
 KEYS = ("predictor", "layers", "width", "params", "corpus", "variant")
 SPLIT_WORDS = {"seen": "seen", "held_out": "held out", "outside": "outside the grammar"}
+IDEALS: Mapping[str, str] = {"ideal": "ideal", "ideal_train": "ideal (training law)"}
+"""By the name that the tables give an ideal predictor: its name on the page. They are references, not models."""
 _FORM_WORDS = {"direct": "silent", "steps": "step printed"}
 _RUN = ("predictor", "layers", "width", "params", "train_tokens", "variant")
 _TIMES = "\N{MULTIPLICATION SIGN}"
@@ -39,17 +41,19 @@ def name_series(cells: pl.DataFrame) -> pl.DataFrame:
         .agg(pl.col("unique_documents").max(), untrained=pl.col("train_tokens").is_null().all())
         .join(rank_variants(cells["variant"]), on="variant", how="left", nulls_equal=True)
         .sort(
-            *("untrained", "params", "layers", "width", "corpus", "variant_rank", "predictor"),
+            *("untrained", is_ideal(), "params", "layers", "width", "corpus", "variant_rank", "predictor"),
             maintain_order=True,
         )
     )
     varying = _varying(distinct.filter(~pl.col("untrained")))
     rows = [_names(row, varying) for row in distinct.to_dicts()]
-    if len({row["base"] for row in rows}) == 1 and len(rows) > 1:
+    models = distinct.select(~is_ideal()).to_series().to_list()
+    bases = [row["base"] for row, model in zip(rows, models, strict=True) if model]
+    if len(set(bases)) == 1 and len(bases) > 1:
         # All are of one size: what is varied tells them apart by itself.
         rows = [
-            {**row, "series": ", ".join(_listed(variant)) or row["base"]}
-            for row, variant in zip(rows, distinct["variant"], strict=True)
+            {**row, "series": ", ".join(_listed(variant)) or row["base"]} if model else row
+            for row, variant, model in zip(rows, distinct["variant"], models, strict=True)
         ]
     series = [row["series"] for row in rows]
     named = [
@@ -60,8 +64,14 @@ def name_series(cells: pl.DataFrame) -> pl.DataFrame:
     return distinct.select(*KEYS, "variant_rank").hstack(names).with_row_index("series_rank")
 
 
+def is_ideal() -> pl.Expr:
+    """Tell whether a row, with `predictor` and `params`, is an ideal predictor's."""
+    return pl.col("predictor").is_in(list(IDEALS)) & pl.col("params").is_null()
+
+
 def _names(row: dict[str, object], varying: set[str]) -> dict[str, str]:
-    size = str(row["predictor"]) if row["untrained"] else _size_label(row, varying)
+    predictor = str(row["predictor"])
+    size = IDEALS.get(predictor, predictor) if row["untrained"] else _size_label(row, varying)
     if "predictor" in varying and not row["untrained"]:
         size = f"{row['predictor']}, {size}"
     base = f"{size}, {_corpus_words(row)}" if "corpus" in varying and not row["untrained"] else size

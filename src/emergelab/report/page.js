@@ -16,7 +16,7 @@
 
   const columnsOf = (width, axis, minimum) => Math.max(1, Math.floor((width - axis + GAP) / (minimum + GAP)));
 
-  function fitFacet(view, { panels, row }, width, axis, minimum) {
+  function fitFacet(view, panels, row, width, axis, minimum) {
     const most = columnsOf(width, axis, minimum);
     const rows = Math.ceil(panels / most);
     const columns = row && row <= most ? row : Math.ceil(panels / rows);
@@ -43,16 +43,16 @@
     let share = width;
     if (fitted.hconcat) {
       share = Math.floor((width - 2 * GAP) / views.length);
-      if (columnsOf(share, axis, minimum) < spec.usermeta.panels) {
+      if (columnsOf(share, axis, minimum) < Math.max(...spec.usermeta.panels)) {
         fitted.vconcat = views;
         delete fitted.hconcat;
         share = width;
       }
     }
-    for (const view of views) {
-      if (view.facet) fitFacet(view, spec.usermeta, share, axis, minimum);
+    views.forEach((view, place) => {
+      if (view.facet) fitFacet(view, spec.usermeta.panels[place], spec.usermeta.row, share, axis, minimum);
       else view.width = width - axis;
-    }
+    });
     fitted.config.legend = { ...fitted.config.legend, columns: Math.max(1, Math.floor((width - axis) / spec.usermeta.legend)) };
     return fitted;
   }

@@ -18,7 +18,7 @@ import vl_convert
 from markupsafe import Markup
 
 from emergelab.errors import ArtifactError
-from emergelab.report import account, facts, theme, words
+from emergelab.report import account, against_words, facts, tasks, theme, words
 from emergelab.report.content import ReportInput
 from emergelab.report.figures import VEGA_LITE, Figure, figures, png, svg
 from emergelab.report.information import MEANINGS
@@ -54,7 +54,9 @@ def render(content: ReportInput, prepared: Prepared, drawn: list[Figure]) -> str
     bundle, script = script_bundle(), _read("page.js")
     return _template().render(
         **account.account(content, prepared),
-        verdict=facts.verdict(prepared, content.run.get("overlap", {})),
+        verdict=facts.verdict(
+            prepared, content.run.get("overlap", {}), [against_words.gap_sentence(prepared)]
+        ),
         figures=[_shown(figure) for figure in drawn],
         absent=[
             {"title": figure.information.title, "reason": figure.information.absent}
@@ -84,6 +86,9 @@ def _write(content: ReportInput, folder: Path) -> None:
     for figure in drawn:
         if figure.specification is not None:
             _write_figure(figure, folder / "figures", colours)
+    table = tasks.tasks(prepared)
+    if table.height:
+        table.select(tasks.COLUMNS).write_csv(folder / "figures" / "tasks.csv")
 
 
 def _write_figure(figure: Figure, folder: Path, colours: Mapping[str, str]) -> None:

@@ -9,11 +9,21 @@ import polars as pl
 
 from emergelab.analysis.groups import SCALE
 from emergelab.report.content import ReportInput, RunRecord
-from emergelab.report.labels import KEYS, PANEL, corpora, name_panels, name_series, rank_variants
+from emergelab.report.labels import (
+    KEYS,
+    PANEL,
+    corpora,
+    is_ideal,
+    name_panels,
+    name_series,
+    rank_variants,
+)
 from emergelab.scores.variants import settings_of
 
 FRESH = (pl.col("argument") == "fresh") & (pl.col("decoding") == "teacher_forced")
 TRAINED = pl.col("train_tokens").is_not_null()
+MODEL = "model"  # what a mark of a figure stands for, where it is no ideal predictor and no bound
+MODELS = pl.col("mark") == MODEL
 NAMES = ("series", "series_rank", "size", "base", "variant_rank")
 MOST_COLOURS = 8  # that a reader can tell apart
 _CELL = ("predictor", *SCALE)
@@ -27,10 +37,12 @@ _NUMBERS = (
 class Prepared:
     """The tables of a study, labelled and in the order in which a reader meets them.
 
-    `answers` has the columns of CURVES and the NAMES of series (small to large, then what was not trained),
-    `corpus` (its rank by size), `panel`, `panel_rank`, `line` (one seed, or all) and `lines` (how many share a
-    series). `items` has those of ITEMS with the same labels and `train_tokens`, `losses` those of LOSSES with
-    the names of series and `line`.
+    `answers` has the columns of CURVES and the NAMES of series (small to large, then what was not trained, the
+    ideal predictors last), `mark` (an ideal predictor's name, else MODEL), `corpus` (its rank by size), `panel`,
+    `panel_rank`, `line` (one seed, or all) and `lines` (how many share a series). `items` has those of ITEMS with
+    the same labels and `train_tokens`, `losses` those of LOSSES with the names of series and `line`. `bounds`,
+    `together` (the cumulative answers) and `gaps` are labelled likewise, each seed a line of its own; they are empty
+    where the study has none.
     """
 
     answers: pl.DataFrame
@@ -45,6 +57,10 @@ class Prepared:
     colours: int = 1  # of the ramp that trained series are drawn in
     epochs: Mapping[int, float] = field(default_factory=dict[int, float])  # by unique documents, at the most
     decay_share: float | None = None  # of training, in which the learning rate falls to zero; None: not known
+    bounds: pl.DataFrame = field(default_factory=pl.DataFrame)
+    together: pl.DataFrame = field(default_factory=pl.DataFrame)
+    gaps: pl.DataFrame = field(default_factory=pl.DataFrame)
+    out_of_reach: tuple[str, ...] = ()  # why ideal predictors could not be computed
 
     @property
     def fresh(self) -> pl.DataFrame:
@@ -54,8 +70,12 @@ class Prepared:
     @property
     def final(self) -> pl.DataFrame:
         """The answers after the last training token of each series, and those of untrained predictors."""
-        last = pl.col("train_tokens").max().over("series")
-        return self.answers.filter(~TRAINED | (pl.col("train_tokens") == last))
+        return at_the_end(self.answers)
+
+    @property
+    def models(self) -> pl.DataFrame:
+        """The answers without those of the ideal predictors, which are references."""
+        return self.answers.filter(MODELS)
 
     @property
     def shapes(self) -> int:
@@ -80,10 +100,7 @@ class Prepared:
     @property
     def leading(self) -> str | None:
         """The series with the best mean accuracy at its end, over all kinds of task; of equals the larger."""
-        final = at_most_shots(self.final.filter(FRESH & TRAINED))
-        means = final.group_by("series", "series_rank").agg(pl.col("accuracy").mean()).drop_nulls()
-        best = means.sort("accuracy", "series_rank", descending=True)
-        return self.largest if best.is_empty() else str(best["series"][0])
+        return leading_of(self.final) or self.largest
 
 
 def prepare(content: ReportInput) -> Prepared:
@@ -97,8 +114,8 @@ def prepare(content: ReportInput) -> Prepared:
         curves.join(of_cell, on=_CELL, how="left", nulls_equal=True, maintain_order="left")
         .pipe(_aggregated)
         .join(panels, on=PANEL, how="left", maintain_order="left")
-        .with_columns(line=_line())
-        .with_columns(lines=pl.col("line").n_unique().over("series"))
+        .with_columns(mark=pl.when(is_ideal()).then("predictor").otherwise(pl.lit(MODEL)))
+        .pipe(_in_lines)
         .sort("panel_rank", "series_rank", "train_tokens", "shots", "seed", maintain_order=True)
     )
     trained = answers.filter(TRAINED).sort("series_rank")
@@ -116,7 +133,25 @@ def prepare(content: ReportInput) -> Prepared:
         colours=max(1, min(len(sizes), max(MOST_COLOURS, bases))),
         epochs=_epochs(content.cells),
         decay_share=_decay_share(content.run),
+        bounds=_label_bounds(content.bounds, series, panels),
+        together=_label_confronted(content.cumulative, content, of_cell, panels),
+        gaps=_label_confronted(content.gaps, content, of_cell, panels),
+        out_of_reach=tuple(content.run.get("out_of_reach", ())),
     )
+
+
+def at_the_end(rows: pl.DataFrame) -> pl.DataFrame:
+    """Keep what comes after the last training token of each series, and what was not trained."""
+    last = pl.col("train_tokens").max().over("series")
+    return rows.filter(~TRAINED | (pl.col("train_tokens") == last))
+
+
+def leading_of(final: pl.DataFrame) -> str | None:
+    """Return the trained series with the best mean accuracy over all kinds of task; of equals the larger."""
+    rows = at_most_shots(final.filter(FRESH & TRAINED))
+    means = rows.group_by("series", "series_rank").agg(pl.col("accuracy").mean()).drop_nulls()
+    best = means.sort("accuracy", "series_rank", descending=True)
+    return None if best.is_empty() else str(best["series"][0])
 
 
 def at_most_shots(rows: pl.DataFrame) -> pl.DataFrame:
@@ -169,9 +204,11 @@ def _finite(frame: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
     )
 
 
-def _line() -> pl.Expr:
+def _in_lines(rows: pl.DataFrame) -> pl.DataFrame:
+    """Add `line`, a seed of a series or all of them, and `lines`, how many a series has."""
     seed = pl.format("{}, seed {}", "series", pl.col("seed"))
-    return pl.when(pl.col("seed").is_null()).then(pl.col("series")).otherwise(seed)
+    line = pl.when(pl.col("seed").is_null()).then(pl.col("series")).otherwise(seed)
+    return rows.with_columns(line=line).with_columns(lines=pl.col("line").n_unique().over("series"))
 
 
 def _aggregated(curves: pl.DataFrame) -> pl.DataFrame:
@@ -181,12 +218,48 @@ def _aggregated(curves: pl.DataFrame) -> pl.DataFrame:
 
 
 def _label_items(content: ReportInput, of_cell: pl.DataFrame, panels: pl.DataFrame) -> pl.DataFrame:
-    cells = content.scores.select("cell", *_CELL, "seed").unique(maintain_order=True)
-    named = cells.join(of_cell, on=_CELL, how="left", nulls_equal=True)
-    labels = named.select("cell", "predictor", "train_tokens", "seed", "variant", *NAMES)
+    labels = _cell_labels(content, of_cell).select(
+        *("cell", "predictor", "train_tokens", "seed", "variant"), *NAMES
+    )
     return content.items.join(
         labels, on=("cell", "predictor"), how="left", maintain_order="left", validate="m:1"
     ).join(panels, on=PANEL, how="left", maintain_order="left")
+
+
+def _cell_labels(content: ReportInput, of_cell: pl.DataFrame) -> pl.DataFrame:
+    """Return what each cell is, and the names of its series."""
+    cells = content.scores.select("cell", *_CELL, "seed").unique(maintain_order=True)
+    return cells.join(of_cell, on=_CELL, how="left", nulls_equal=True)
+
+
+def _label_confronted(
+    table: pl.DataFrame | None, content: ReportInput, of_cell: pl.DataFrame, panels: pl.DataFrame
+) -> pl.DataFrame:
+    """Name the series and panels of cumulative answers or of gaps. Those on documents have no panel yet."""
+    if table is None or table.is_empty():
+        return pl.DataFrame()
+    labels = _cell_labels(content, of_cell).select("cell", "predictor", *NAMES, "corpus")
+    joined = table.drop("predictor", strict=False).join(
+        labels, on="cell", how="inner", maintain_order="left", validate="m:1"
+    )
+    return (
+        joined.join(panels, on=PANEL, how="left", maintain_order="left")
+        .with_columns(mark=pl.when(is_ideal()).then("predictor").otherwise(pl.lit(MODEL)))
+        .pipe(_in_lines)
+        .sort("panel_rank", "series_rank", "train_tokens", "seed", maintain_order=True)
+    )
+
+
+def _label_bounds(bounds: pl.DataFrame | None, series: pl.DataFrame, panels: pl.DataFrame) -> pl.DataFrame:
+    """Name the panels of bounds and rank their variants as those of the models."""
+    if bounds is None or bounds.is_empty():
+        return pl.DataFrame()
+    ranks = series.select("variant", "variant_rank").unique()
+    return (
+        bounds.join(ranks, on="variant", how="inner", nulls_equal=True, maintain_order="left")
+        .join(panels, on=PANEL, how="inner", maintain_order="left")
+        .sort("panel_rank", "variant_rank", "law", "answers", maintain_order=True)
+    )
 
 
 def _label_losses(losses: pl.DataFrame, of_cell: pl.DataFrame) -> pl.DataFrame:

@@ -10,7 +10,7 @@ from scipy.special import ndtri, stdtrit
 
 from emergelab.analysis import intervals, seeds
 from emergelab.analysis.groups import numbers
-from emergelab.report.series import FRESH, Prepared, at_most_shots
+from emergelab.report.series import FRESH, MODELS, Prepared, at_most_shots
 
 LEVEL = 0.95
 _KEYS = ("series", "panel")
@@ -26,10 +26,10 @@ def standing(prepared: Prepared) -> Standing:
     the same model without examples above zero, for every line (seed) of the series. The intervals have the
     level that Bonferroni's correction asks for: all pairs of series and panel together err in one case of
     twenty at most. Where no answer without examples was scored, only the guess counts. Where the guess or
-    an interval is not known, the answer is None. The gain's interval is Newcombe's (1998, Stat. Med.
-    17:873), as if the two shares were independent, which errs on the wide side for the same prompts.
+    an interval is not known, the answer is None. Ideal predictors are references and not asked.
+    The gain's interval is Newcombe's (1998, Stat. Med. 17:873), as if the two shares were independent, which errs on the wide side for the same prompts.
     """
-    rows = prepared.final.filter(FRESH)
+    rows = prepared.final.filter(FRESH & MODELS)
     last = at_most_shots(rows)
     comparisons = max(1, last.select(_KEYS).n_unique())
     wide, start = (_widened(part, comparisons) for part in (last, rows.filter(pl.col("shots") == 0)))
@@ -53,7 +53,7 @@ def standing(prepared: Prepared) -> Standing:
 
 def marks(prepared: Prepared) -> str:
     """Name what an accuracy is held against, as far as it was scored."""
-    shots = prepared.final.filter(FRESH)["shots"]
+    shots = prepared.final.filter(FRESH & MODELS)["shots"]
     guess = "chance"
     if shots.is_empty() or 0 not in shots or shots.max() == 0:
         return guess
