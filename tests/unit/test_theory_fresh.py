@@ -340,7 +340,7 @@ SAMPLED = {
        rule Document  = Statement* stop 0.2
        rule Statement = each x ~ objects power 1, stop 0.2 { x Value(x) ";" }
        rule Value(x)  = 0.3: let a ~ d { a(x) } | 0.4: let a ~ d, b ~ d { b(a(x)) }
-                      | 0.3: let a ~ d, q ~ p { if q(a(x)) { "+" } else { "-" } }""": (9, 30),
+                      | 0.3: let a ~ d, q ~ p { if q(a(x)) { "+" } else { "-" } }""": (9, 20),
 }
 
 
@@ -415,7 +415,7 @@ def test_more_hypotheses_leave_less_open() -> None:
 
 
 def test_derivations_without_end_are_cut_and_bounded() -> None:
-    language = language_of("""world { objects 3 family d 2 permutations per document }
+    language = language_of("""world { objects 2 family d 1 permutation per document }
         rule Document = each x ~ objects, stop 0.3 { x Silent(x) ";" }
         rule Silent(x) = 0.6: let a ~ d { a(x) } | 0.4: let a ~ d { Silent(a(x)) }""")
     tokens, lengths = Corpus(language, stream(3, "data"), context=2).tokens(np.arange(2))
