@@ -26,7 +26,7 @@ from jaxtyping import Bool, Float64, Int32, Int64, UInt16
 from emergelab.kernels.compiling import entry, kernel
 
 ANY_OBJECT = -1
-ENOUGH, TOO_FEW_PLACES = 0, 1
+NO_ROW, SEVERAL_ROWS = -1, -2
 
 
 class FilterProgram(NamedTuple):
@@ -45,6 +45,11 @@ class FilterProgram(NamedTuple):
     body_loop: Int32[np.ndarray, " bodies"]
     body_next: Int32[np.ndarray, " bodies"]
     body_root: Int32[np.ndarray, " bodies"]
+    # Which row of a body begins with a token: NO_ROW, or SEVERAL_ROWS for who has to look.
+    row_of_token: Int32[np.ndarray, "bodies vocabulary"]
+    # With replacement: the laws of the token that begins a row, and which of them is a body's.
+    first_laws: Float64[np.ndarray, "laws vocabulary"]
+    body_law: Int32[np.ndarray, " bodies"]
     go_on: Float64[np.ndarray, "loops rows_done"]  # probability of one more row
     distinct: Bool[np.ndarray, " loops"]
     weighted: Bool[np.ndarray, " loops"]
@@ -92,6 +97,7 @@ class Memory(NamedTuple):
     ended: Float64[np.ndarray, " states"]
     begun: Float64[np.ndarray, " states"]
     law: Float64[np.ndarray, " vocabulary"]
+    by_law: Float64[np.ndarray, " laws"]
 
 
 class Filtered(NamedTuple):
@@ -234,6 +240,8 @@ def _predict(program, memory, tries, loops, ending, end_token, objects):
         node, weight = memory.trie.whole[number, _NODE], memory.trie.weight[number]
         for child in range(program.child_first[node], program.child_first[node + 1]):
             law[program.child_token[child]] += weight * program.child_mass[child]
+    for number in range(len(memory.by_law)):
+        memory.by_law[number] = 0.0
     for number in range(loops):
         weight, row = memory.loop.weight[number], memory.loop.whole[number, _ROW]
         if row != _AT_A_ROW:
@@ -241,10 +249,17 @@ def _predict(program, memory, tries, loops, ending, end_token, objects):
             law[program.tokens[place]] += weight
             continue
         body = memory.loop.whole[number, _BODY]
+        if not program.distinct[program.body_loop[body]]:
+            memory.by_law[program.body_law[body]] += weight
+            continue
         left = _left(program, memory.loop, number, body, objects)
         for row in range(program.body_first[body], program.body_first[body + 1]):
             share = _row_share(program, memory.loop, number, body, row, left)
             law[program.tokens[program.row_first[row]]] += weight * share
+    for number in range(len(memory.by_law)):
+        if memory.by_law[number] > 0.0:
+            for token in range(len(law)):
+                law[token] += memory.by_law[number] * program.first_laws[number, token]
     total = 0.0
     for token in range(len(law)):
         total += law[token]
@@ -368,8 +383,13 @@ def _read_loops(program, memory, loops, new, token, scale):
                     return -1
             continue
         body = memory.loop.whole[number, _BODY]
+        only = program.row_of_token[body, token]
+        if only == NO_ROW:
+            continue
         left = -1.0
-        for candidate in range(program.body_first[body], program.body_first[body + 1]):
+        first = np.int64(only) if only >= 0 else program.body_first[body]
+        behind = first + 1 if only >= 0 else program.body_first[body + 1]
+        for candidate in range(first, behind):
             if program.tokens[program.row_first[candidate]] == token:
                 if left < 0.0:
                     left = _left(program, memory.loop, number, body, objects)

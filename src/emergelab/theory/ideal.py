@@ -121,6 +121,7 @@ class Ideal:
             room(k.TRIE_FIELDS, 0), room(k.TRIE_FIELDS, 0), room(k.LOOP_FIELDS, used), room(k.LOOP_FIELDS, used),
             np.empty((places, 2), dtype=np.int32), np.empty(places), np.empty(places),
             np.zeros(states), np.zeros(states), np.zeros(self.vocabulary_size),
+            np.zeros(len(self._first_tokens["first_laws"])),
         )  # fmt: skip
 
     @cached_property
@@ -145,6 +146,7 @@ class Ideal:
             go_on=np.array([goes_on(one) for one in shares]).reshape(len(loops), length + 1),
             distinct=np.array([loop.distinct for loop in loops], dtype=np.bool_),
             weighted=np.array([loop.weights.name != "uniform" for loop in loops], dtype=np.bool_),
+            **self._first_tokens,
             **self._tries,
             initial=own.initial,
             transition=own.transition,
@@ -155,6 +157,23 @@ class Ideal:
             first_object=np.array([own.language.vocabulary.first_object], dtype=np.int32),
             objects=np.array([objects], dtype=np.int32),
         )
+
+    @cached_property
+    def _first_tokens(self) -> dict[str, np.ndarray]:
+        """How rows of each body begin: which row by token, and the law of the token."""
+        own = self.statements
+        bodies = np.repeat(np.arange(len(own.body_loop)), np.diff(own.body_first))
+        tokens = own.tokens[own.row_first[:-1]]
+        shape = (len(own.body_loop), self.vocabulary_size)
+        rows = np.full(shape, k.NO_ROW, dtype=np.int32)
+        rows[bodies, tokens] = np.arange(len(bodies))
+        counts, laws = np.zeros(shape, dtype=np.int32), np.zeros(shape)
+        np.add.at(counts, (bodies, tokens), 1)
+        rows[counts > 1] = k.SEVERAL_ROWS
+        np.add.at(laws, (bodies, tokens), own.row_weight)
+        # Rounded, since sums in another order differ in the last digit.
+        _, first, law = np.unique(laws.round(14), axis=0, return_index=True, return_inverse=True)
+        return {"row_of_token": rows, "first_laws": laws[first], "body_law": law.ravel().astype(np.int32)}
 
     @cached_property
     def _tries(self) -> dict[str, np.ndarray]:
