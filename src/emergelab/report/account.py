@@ -216,17 +216,17 @@ def _of_models(items: pl.DataFrame) -> pl.DataFrame:
 def _losses(rows: pl.DataFrame, series: list[str], prepared: Prepared) -> list[dict[str, Any]]:
     """Return each series' loss on documents that no run trained on; nothing where none was measured.
 
-    The ideal predictor of the training law has what it pays for the same documents, where that is one number.
+    The ideal predictor of a training law has what it pays for the same documents.
     """
     if rows["loss"].null_count() == rows.height:
         return []
     one = rows.unique(["series", "line"], maintain_order=True)
-    least = against_words.least_loss(prepared)
+    parts = [one.filter(pl.col("series") == name) for name in series]
     said = [
-        least
-        if name == IDEALS["ideal_train"]
-        else facts.reading(one.filter(pl.col("series") == name), "loss")
-        for name in series
+        against_words.least_loss(prepared, part["variant"][0])
+        if part["mark"][0] == "ideal_train"
+        else facts.reading(part, "loss")
+        for part in parts
     ]
     return [{"value": value, "under": "", "above": None} for value in said]
 

@@ -83,10 +83,17 @@ def gap_sentence(prepared: Prepared) -> str:
     return " ".join(sentence for sentence in said if sentence)
 
 
+def _without_remedy(reason: str) -> str:
+    """Return an error's message as a clause, without the sentence that tells what to do about it."""
+    told = reason.rstrip(".").split(". ")
+    return "; ".join(f"{part[0].lower()}{part[1:]}" for part in told[: max(1, len(told) - 1)])
+
+
 def out_of_reach(prepared: Prepared) -> str:
     """Say in one sentence that the ideal predictors could not be computed, and why; nothing where all were."""
     if prepared.out_of_reach:
-        return f"What is best possible could not be computed for all of this study. {' '.join(prepared.out_of_reach)}"
+        why = words.listing([_without_remedy(reason) for reason in prepared.out_of_reach])
+        return f"What is best possible could not be computed for all of this study: {why}."
     if prepared.together.height and prepared.bounds.is_empty():
         return "What is best possible here is not known: no ideal predictor could be computed."
     return ""
@@ -96,7 +103,10 @@ def _band(frame: pl.DataFrame) -> str:
     bounds = frame.filter((pl.col("mark") == BOUND) & (pl.col("measure") == TOGETHER))
     if (bounds["hi"] - bounds["lo"]).round(6).max() in {None, 0.0}:
         return ""
-    return " Bands go from the least to the most over the choices of functions."
+    return (
+        " Their bands go from the least to the most over the choices of functions. Bounds are means over all choices "
+        "by their probability, the other lines over the choices that the prompts drew: by chance these may cost more."
+    )
 
 
 def _no_bound(prepared: Prepared) -> str:
@@ -227,10 +237,11 @@ def ideal_names(prepared: Prepared) -> list[str]:
     return [name for mark, name in IDEALS.items() if mark in found]
 
 
-def least_loss(prepared: Prepared) -> str:
-    """Return what the ideal predictor of the training law pays per token of documents; a dash where it varies."""
+def least_loss(prepared: Prepared, variant: str | None) -> str:
+    """Return what the ideal predictor of a variant's training law pays per token of documents; else a dash."""
     if prepared.gaps.is_empty():
         return words.MISSING
-    whole = prepared.gaps.filter((pl.col("level") == "documents") & pl.col("role").is_null())
+    here = pl.col("variant").eq_missing(pl.lit(variant, dtype=pl.String))
+    whole = prepared.gaps.filter(here & (pl.col("level") == "documents") & pl.col("role").is_null())
     least = whole["ideal_nats"].drop_nulls().unique()
     return words.nats(float(least[0])) if least.len() == 1 else words.MISSING

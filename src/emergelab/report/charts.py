@@ -26,7 +26,7 @@ _Style = tuple[str, float, tuple[int, ...]]
 # is dotted and drawn above the rest, what belongs to the whole grammar is broad and beneath it: lines that coincide
 # stay visible.
 _REFERENCES: Mapping[str, _Style] = {
-    "ideal": ("ideal-0", 7.0, (1, 0)),
+    "ideal": ("ideal-0", 5.5, (1, 0)),
     "ideal_train": ("ideal-1", 2.0, (2, 3)),
     BOUND: ("bound-0", 3.0, (1, 0)),
     BOUND_TRAIN: ("bound-1", 1.6, (2, 3)),

@@ -75,8 +75,8 @@ class Information:
 
     @property
     def data(self) -> pl.DataFrame:
-        """The columns that a reader of the CSV file meets."""
-        return self.frame.select(self.columns)
+        """The columns that a reader of the CSV file meets; none where there was nothing to compute from."""
+        return self.frame.select(self.columns) if self.frame.width else self.frame
 
 
 def shot_curves(prepared: Prepared) -> Information:

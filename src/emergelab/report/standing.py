@@ -27,7 +27,8 @@ def standing(prepared: Prepared) -> Standing:
     level that Bonferroni's correction asks for: all pairs of series and panel together err in one case of
     twenty at most. Where no answer without examples was scored, only the guess counts. Where the guess or
     an interval is not known, the answer is None. Ideal predictors are references and not asked.
-    The gain's interval is Newcombe's (1998, Stat. Med. 17:873), as if the two shares were independent, which errs on the wide side for the same prompts.
+    The gain's interval is Newcombe's (1998, Stat. Med. 17:873), as if the two shares
+    were independent, which errs on the wide side for the same prompts.
     """
     rows = prepared.final.filter(FRESH & MODELS)
     last = at_most_shots(rows)

@@ -26,6 +26,7 @@ def task_table(prepared: Prepared) -> dict[str, Any] | None:
     return {
         "answers": words.listing([str(n) for n in frame["answers"].unique().sort()]),
         "model": models[0] if len(models) == 1 else "best model",
+        "who": models[0] if len(models) == 1 else "the best model of each variant",
         "examples": shots_of(frame),
         "rows": rows[:_MOST_ROWS],
         "left_out": max(0, len(rows) - _MOST_ROWS),
@@ -45,8 +46,8 @@ def order_words(found: Order, models: list[str]) -> str:
     if not found.correlations:
         return (
             f"The theory expects that a larger D needs more examples. Here D has {found.lengths} "
-            f"different value{'' if found.lengths == 1 else 's'} on {words.plural(found.kinds, 'kind')} of task: too "
-            "few for a rank correlation, which needs five."
+            f"different value{'' if found.lengths == 1 else 's'} in {words.plural(found.kinds, 'row')}: too few for a "
+            "rank correlation, which needs five."
         )
     name = models[0] if len(models) == 1 else "the best models"
     said = [
@@ -55,9 +56,9 @@ def order_words(found: Order, models: list[str]) -> str:
     ]
     return (
         f"The theory expects that a larger D needs more examples. Spearman's rank correlation of D with the examples "
-        f"to {REACHED:.0%} is {words.listing(said)}, over {found.kinds} kinds of task with {found.lengths} different "
-        "values of D; what was never reached ranks last. Kinds of task share functions and a world, so the interval, "
-        "which takes them as independent, is too narrow if anything."
+        f"to {REACHED:.0%} is {words.listing(said)}, over {found.kinds} rows with {found.lengths} different values "
+        "of D; what was never reached ranks last. Rows share functions and a world, so the interval, which "
+        "takes them as independent, is too narrow if anything."
     ).replace("%", " %")
 
 
