@@ -96,3 +96,27 @@ def test_mistakes(tiny: Path, arguments: tuple[str, ...], said: str):
 def test_what_was_not_enumerated_is_told():
     said = command("bound", "recursion", "--task", "one", "--shots", "2", *ASKED).out
     assert "a statement is none of them with probability" in said
+
+
+def test_functions_of_the_document_are_weighed_by_hypotheses():
+    """A known function is answered with no example, a new one costs ln 16 at first and nothing when it comes again."""
+    few = ("--shots", "2", "--prompts", "6", "--documents", "3")
+    found = {
+        task: json.loads(command("ideal", "scopes", "--task", task, *few, "--json").out)
+        for task in ("known", "fresh")
+    }
+    first = {
+        task: next(row for row in one["scores"] if row["argument"] == "fresh" and row["shots"] == 0)
+        for task, one in found.items()
+    }
+    assert first["known"]["nats"] < 1 < first["fresh"]["nats"]
+    assert found["known"]["exactness"] == {"hypotheses": 100}
+    rate = found["known"]["entropy_rate"]
+    assert rate["certified_lo"] <= rate["nats"] <= rate["certified_hi"]
+    assert rate["exact"] > 0.5
+    said = command("ideal", "scopes", "--task", "known", *few).out
+    assert "At most 100 hypotheses were weighed at a time." in said
+
+
+def test_functions_of_the_document_have_no_bound():
+    assert "anew" in refused("bound", "fresh", "--task", "single")

@@ -10,18 +10,17 @@ from contextlib import contextmanager
 from emergelab.pipeline.wording import remaining
 
 _SECONDS_BETWEEN_LINES = 10.0
+_KEPT = "Interrupted: files that were finished are kept. The same command goes on from here."
 
 
 @contextmanager
-def counting(noun: str) -> Generator[Callable[[int, int], None]]:
+def counting(noun: str, *, interrupted: str = _KEPT) -> Generator[Callable[[int, int], None]]:
     """Give a function that is told how many are done and how many there are; say what an interruption leaves."""
     try:
         with _shown(noun) as told:
             yield told
     except KeyboardInterrupt:
-        sys.stderr.write(
-            "Interrupted: files that were finished are kept. The same command goes on from here.\n"
-        )
+        sys.stderr.write(f"{interrupted}\n")
         raise
 
 

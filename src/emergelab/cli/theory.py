@@ -41,9 +41,17 @@ def ideal_command(
     form: FormOption = None,
     shots: Annotated[int, typer.Option(min=0, max=1_000, help="Ask with 0 to so many examples.")] = 10,
     law: LawOption = Law.full,
-    prompts: PromptsOption = 512,
-    documents: Annotated[int, typer.Option(min=2, help="How many for the entropy rate.")] = 2048,
+    prompts: Annotated[
+        int | None,
+        typer.Option(min=2, max=100_000, help="How many prompts of each form and split; by default 512."),
+    ] = None,
+    documents: Annotated[
+        int | None, typer.Option(min=2, help="How many for the entropy rate; by default 2048.")
+    ] = None,
     context: Annotated[int, typer.Option(min=1, max=32_000, help="Where documents are cut.")] = 48,
+    hypotheses: Annotated[
+        int, typer.Option(min=1, help="How many are weighed where documents draw functions of their own.")
+    ] = 100,
     key: KeyOption = 0,
     settings: ParametersOption = None,
     as_json: JsonOption = False,
@@ -51,15 +59,18 @@ def ideal_command(
     """Score the ideal predictor on a task, and give the entropy rate of the corpus.
 
     It knows the grammar and its world and nothing of a document but what stands before: no predictor does better on
-    average.
+    average. Where documents draw functions of their own this is slow, and 16 prompts and documents are the default.
     """
+    from emergelab.cli.progress import counting  # noqa: PLC0415
     from emergelab.recipes.oracle import OracleQuestion, ideal_scores  # noqa: PLC0415
 
     asked = OracleQuestion(
         task=task, form=form, shots=shots, law=law.value, prompts=prompts, documents=documents,
-        context=context, key=key,
+        context=context, hypotheses=hypotheses, key=key,
     )  # fmt: skip
-    found = ideal_scores(_language(grammar, key, settings), asked)
+    language = _language(grammar, key, settings)
+    with counting("prompts and documents", interrupted="Interrupted.") as told:
+        found = ideal_scores(language, asked, told)
     if as_json:
         typer.echo(json.dumps({"grammar": grammar, **found}, indent=1, allow_nan=False))
         return
@@ -120,11 +131,16 @@ def _print_ideal(found: dict[str, Any]) -> None:
 
 
 def _said_exactness(exact: dict[str, Any], rate: dict[str, Any]) -> str:
-    if not exact["remainder"]:
+    if "hypotheses" in exact:
+        known = f"At most {exact['hypotheses']:,} hypotheses were weighed at a time."
+    elif exact["remainder"]:
+        known = _said_enumerated(exact)
+    else:
         return f"Exact: {exact['distinct_bodies']:,} distinct bodies."
     high = "∞" if rate["certified_hi"] is None else f"{rate['certified_hi']:.6f}"
     ends = f"{rate['certified_lo']:.6f} and {high}"
-    return f"{_said_enumerated(exact)} Certified: the rate on these documents lies between {ends}."
+    share = f"{rate['exact']:.1%} of tokens are exact"
+    return f"{known} Certified: the rate on these documents lies between {ends}; {share}."
 
 
 _BOUND_COLUMNS = {

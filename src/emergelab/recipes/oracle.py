@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float64, Int32, UInt16
+from jaxtyping import Float32, Float64, Int32, UInt16
 
 from emergelab.analysis import estimate
 from emergelab.analysis.aggregate import CELLS, scores_from_items
@@ -16,7 +16,7 @@ from emergelab.analysis.estimate import Estimate
 from emergelab.corpus.documents import Corpus
 from emergelab.corpus.prompts import make_prompts, split_members
 from emergelab.errors import UserError
-from emergelab.evaluate.shots import score_prompts
+from emergelab.evaluate.shots import batches, score_prompts
 from emergelab.grammar.arguments import prompt_arguments
 from emergelab.grammar.language import Language
 from emergelab.grammar.problems import suggestion
@@ -27,8 +27,9 @@ from emergelab.scores.predictor import Predictor
 from emergelab.scores.prompts import PromptSet
 from emergelab.theory.accounts import PromptAccount, account_of
 from emergelab.theory.bounds import TaskDescription, describe, examples_needed
+from emergelab.theory.fresh import FreshFiltering, FreshIdeal, fresh_ideal
 from emergelab.theory.ideal import Filtering, Ideal
-from emergelab.theory.statements import enumerate_statements
+from emergelab.theory.statements import enumerate_statements, needs_document_functions
 
 if TYPE_CHECKING:
     from emergelab.spec import JsonObject
@@ -37,16 +38,13 @@ NO_DERIVATION = "no derivation prints this"
 _ERROR_RATES = (0.5, 0.2, 0.1)
 _MOST_EXAMPLES = 1000
 _CELL = "ideal"
+_PROMPTS, _DOCUMENTS, _FEW = 512, 2048, 16
+_EXACT = 1e-9
+_Found = TypeVar("_Found")
 
 
-class ExactPredictor(Predictor, Protocol):
-    """A predictor that also says what documents cost, and for certain within which limits."""
-
-    def filtered(
-        self, tokens: UInt16[np.ndarray, "documents length"], lengths: Int32[np.ndarray, " documents"]
-    ) -> Filtering:
-        """Return nats token by token."""
-        ...
+Told: TypeAlias = Callable[[int, int], None]
+"""Is told how many prompts and documents have been read, and of how many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,17 +52,19 @@ class OracleQuestion:
     """What is asked of the theory about a language.
 
     `form` None asks for all forms of the task. Prompts have 0 to `shots` examples; `key` is the evaluation
-    key, with which come the very prompts and documents of a study.
+    key, with which come the very prompts and documents of a study. Where documents draw functions of their own at
+    most `hypotheses` are weighed at a time, which is slow: then `prompts` and `documents` None are few.
     """
 
     task: str
     form: str | None = None
     shots: int = 10
     law: LawName = "full"
-    prompts: int = 512
-    documents: int = 2048
+    prompts: int | None = None
+    documents: int | None = None
     context: int = 48
     key: int = 0
+    hypotheses: int = 100
 
 
 def ideal_predictor(language: Language, law: LawName, *, name: str = "ideal") -> Ideal:
@@ -72,21 +72,38 @@ def ideal_predictor(language: Language, law: LawName, *, name: str = "ideal") ->
     return Ideal(enumerate_statements(language, law), name=name)
 
 
-def ideal_scores(language: Language, asked: OracleQuestion) -> JsonObject:
+def ideal_scores(
+    language: Language, asked: OracleQuestion, told: Told = lambda _done, _all: None
+) -> JsonObject:
     """Return accuracy and nats of the ideal predictor by number of examples, and the corpus's entropy rate."""
-    ideal = ideal_predictor(language, asked.law)
-    items = pl.concat([score_prompts(ideal, prompts, cell=_CELL) for prompts in _prompts(language, asked)])
+    slow = needs_document_functions(language)
+    asked = replace(
+        asked,
+        prompts=asked.prompts or (_FEW if slow else _PROMPTS),
+        documents=asked.documents or (_FEW if slow else _DOCUMENTS),
+    )
+    ideal = (
+        fresh_ideal(language, asked.law, most_hypotheses=asked.hypotheses)
+        if slow
+        else ideal_predictor(language, asked.law)
+    )
+    questions = list(_prompts(language, asked))
+    reading = _Reading(ideal, told, sum(len(one.tokens) for one in questions) + (asked.documents or 0))
+    items = pl.concat([score_prompts(reading, one, cell=_CELL, batch=reading.batch) for one in questions])
     cells = pl.DataFrame([{"cell": _CELL}], schema=CELLS)
     scores = scores_from_items(items, cells).select(
         "task", "form", "split", "argument", "shots", "n",
         "accuracy", "accuracy_lo", "accuracy_hi", "accuracy_method",
         "nats", "nats_lo", "nats_hi", "nats_method",
     )  # fmt: skip
+    known: JsonObject = (
+        {"hypotheses": asked.hypotheses} if isinstance(ideal, FreshIdeal) else exactness(ideal)
+    )
     return {
         "law": asked.law,
         "key": asked.key,
-        "exactness": exactness(ideal),
-        "entropy_rate": entropy_rate(ideal, language, asked),
+        "exactness": known,
+        "entropy_rate": entropy_rate(reading, language, asked),
         "scores": scores.to_dicts(),
     }
 
@@ -100,18 +117,50 @@ def exactness(ideal: Ideal) -> JsonObject:
     }
 
 
-def entropy_rate(ideal: ExactPredictor, language: Language, asked: OracleQuestion) -> JsonObject:
-    """Return nats per token of the corpus with its interval, documents being clusters, and certified limits."""
+class _Reading:
+    """An exact predictor that says how far it has read."""
+
+    def __init__(self, ideal: Ideal | FreshIdeal, told: Told, total: int) -> None:
+        self._ideal, self._told, self._total = ideal, told, total
+        self._done = 0
+        self.name = ideal.name
+        self.vocabulary_size = ideal.vocabulary_size
+        self.batch = 1 if isinstance(ideal, FreshIdeal) else 128
+
+    def log_probabilities(
+        self, tokens: UInt16[np.ndarray, "prompts length"]
+    ) -> Float32[np.ndarray, "prompts length vocabulary"]:
+        return self._counted(self._ideal.log_probabilities(tokens), len(tokens))
+
+    def filtered(
+        self, tokens: UInt16[np.ndarray, "documents length"], lengths: Int32[np.ndarray, " documents"]
+    ) -> Filtering | FreshFiltering:
+        return self._counted(self._ideal.filtered(tokens, lengths), len(tokens))
+
+    def _counted(self, found: _Found, count: int) -> _Found:
+        self._done += count
+        self._told(self._done, self._total)
+        return found
+
+
+def entropy_rate(ideal: _Reading, language: Language, asked: OracleQuestion) -> JsonObject:
+    """Return nats per token of the corpus with its interval, documents being clusters, and certified limits.
+
+    `exact` is the share of tokens that are known to nine digits.
+    """
     source = stream(asked.key, "evaluation").child("documents")
     corpus = Corpus(language, source, context=asked.context, law=asked.law)
-    tokens, lengths = corpus.tokens(np.arange(asked.documents, dtype=np.int64))
-    spent = ideal.filtered(tokens, lengths)
+    tokens, lengths = corpus.tokens(np.arange(asked.documents or _DOCUMENTS, dtype=np.int64))
+    parts = [ideal.filtered(tokens[part], lengths[part]) for part in batches(len(tokens), ideal.batch)]
+    nats, lo, hi = (np.concatenate([getattr(part, name) for part in parts]) for name in ("nats", "lo", "hi"))
     counted = (lengths - 1).astype(np.float64)
-    rate = estimate.ratio(spent.nats.sum(axis=1), counted)
+    rate = estimate.ratio(nats.sum(axis=1), counted)
+    inside = np.arange(1, tokens.shape[1]) < lengths[:, None]
     return {
         **_named("nats", rate),
-        "certified_lo": float(spent.lo.sum() / counted.sum()),
-        "certified_hi": _finite(float(spent.hi.sum() / counted.sum())),
+        "certified_lo": float(lo.sum() / counted.sum()),
+        "certified_hi": _finite(float(hi.sum() / counted.sum())),
+        "exact": float(np.mean((hi - lo)[:, 1:][inside] < _EXACT)),
         "tokens": int(counted.sum()),
         "context": asked.context,
     }
@@ -201,7 +250,7 @@ def _prompts(language: Language, asked: OracleQuestion) -> Iterator[PromptSet]:
     source = stream(asked.key, "evaluation").child("prompts")
     _task(language, asked)
     for prompts in make_prompts(
-        language, asked.task, shots=asked.shots, prompts=asked.prompts, stream=source
+        language, asked.task, shots=asked.shots, prompts=asked.prompts or _PROMPTS, stream=source
     ):
         if asked.form in {None, prompts.form}:
             yield prompts
