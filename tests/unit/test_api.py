@@ -289,3 +289,28 @@ def test_progress_is_shown_where_the_process_is():
     terminal = SimpleNamespace(get_ipython=SimpleNamespace)  # IPython in a terminal has no kernel
     with mock.patch.dict(sys.modules, {"IPython": terminal}):
         assert isinstance(reporter(progress=True), Plain)
+
+
+def test_the_ideal_predictor_and_its_bounds():
+    """The nats of the ideal predictor on `single` are below the bound, and no predictor here pays less."""
+    ideal = FUNCTIONS.ideal()
+    found = el.score(ideal, FUNCTIONS, tasks="single", prompts=24).scores
+    bound = FUNCTIONS.bounds("single", prompts=24, shots=4).row(0, named=True)
+    assert bound["D_nats"] == pytest.approx(math.log(12 / 0.45))
+    assert bound["ideal_nats"] <= bound["bound_nats"]
+    last = found.filter(argument="fresh", decoding="teacher_forced").sort("shots").row(-1, named=True)
+    assert last["accuracy"] == 1
+    with pytest.raises(el.UserError, match="law"):
+        FUNCTIONS.ideal("moral")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(el.UserError, match="nope"):
+        FUNCTIONS.bounds("nope")
+
+
+def test_the_ideal_predictor_of_functions_of_the_document():
+    scopes = el.load_grammar("scopes")
+    law = np.exp(
+        scopes.ideal(hypotheses=50).log_probabilities(np.array([[0]], dtype=np.uint16)).astype(float)
+    )
+    assert law.sum() == pytest.approx(1, abs=1e-5)
+    with pytest.raises(el.UserError, match="anew"):
+        scopes.bounds("fresh")

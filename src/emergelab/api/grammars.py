@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,7 +21,10 @@ from emergelab.rng import Stream, stream
 from emergelab.scores.prompts import PromptSet
 
 if TYPE_CHECKING:
+    import polars as pl
     from rich.text import Text
+
+    from emergelab.scores.predictor import Predictor
 
 _MOST_KEY = 2**53 - 1
 _MOST_DOCUMENTS = 1_000_000
@@ -230,6 +233,52 @@ class Grammar:
         )
         export_prompts(grammar_language(self.syntax, self.key), Path(out), asked)
         return Path(out)
+
+    def ideal(self, law: Literal["train", "full"] = "full", *, hypotheses: int = 1_000) -> Predictor:
+        """Return the ideal predictor: the grammar's own law of the next token. No predictor has a lower mean loss.
+
+        `full` is the grammar as written, `train` leaves out what is held out of training. Where documents draw
+        functions of their own it weighs at most so many `hypotheses` at a time, which is slow. Raises UserError
+        where it is out of reach.
+        """
+        from emergelab.recipes.oracle import exact_predictor  # noqa: PLC0415 - compiles kernels
+
+        one_of("law", law, _LAWS)
+        return exact_predictor(
+            self.language, law, hypotheses=whole("hypotheses", hypotheses, most=_MOST_EXPORTED)
+        )
+
+    def bounds(
+        self,
+        tasks: str | Iterable[str] | None = None,
+        *,
+        shots: int = 10,
+        law: Literal["train", "full"] = "full",
+        prompts: int = 512,
+    ) -> pl.DataFrame:
+        """Return what the theory says of the first `shots` answers of prompts, beside what the ideal predictor pays.
+
+        A row for each form and split of each task; columns as `emergelab bound --json` has them. Raises UserError
+        where functions are drawn by the document, and for tasks that there are not.
+        """
+        import polars as pl  # noqa: PLC0415
+
+        from emergelab.recipes.oracle import OracleQuestion, bounds  # noqa: PLC0415 - compiles kernels
+
+        one_of("law", law, _LAWS)
+        asked = OracleQuestion(
+            task="",
+            shots=whole("shots", shots, most=_MOST_LENGTH),
+            law=law,
+            prompts=whole("prompts", prompts, least=2),
+            key=self.key if self.prompt_key is None else self.prompt_key,
+        )
+        rows = [
+            row
+            for task in chosen(tasks, self.tasks, f"Grammar {self.name}")
+            for row in bounds(self.language, replace(asked, task=task))["bounds"]
+        ]
+        return pl.DataFrame(rows, infer_schema_length=None)
 
     def text_of(self, tokens: Integer[np.ndarray, " tokens"] | Sequence[int]) -> str:
         """Return tokens as text: their words, parted by spaces."""

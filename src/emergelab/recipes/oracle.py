@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 import polars as pl
@@ -72,6 +72,13 @@ def ideal_predictor(language: Language, law: LawName, *, name: str = "ideal") ->
     return Ideal(enumerate_statements(language, law), name=name)
 
 
+def exact_predictor(language: Language, law: LawName, *, hypotheses: int) -> Ideal | FreshIdeal:
+    """Return the ideal predictor: by enumeration, or by hypotheses where documents draw functions of their own."""
+    if needs_document_functions(language):
+        return fresh_ideal(language, law, most_hypotheses=hypotheses)
+    return ideal_predictor(language, law)
+
+
 def ideal_scores(
     language: Language, asked: OracleQuestion, told: Told = lambda _done, _all: None
 ) -> JsonObject:
@@ -82,11 +89,7 @@ def ideal_scores(
         prompts=asked.prompts or (_FEW if slow else _PROMPTS),
         documents=asked.documents or (_FEW if slow else _DOCUMENTS),
     )
-    ideal = (
-        fresh_ideal(language, asked.law, most_hypotheses=asked.hypotheses)
-        if slow
-        else ideal_predictor(language, asked.law)
-    )
+    ideal = exact_predictor(language, asked.law, hypotheses=asked.hypotheses)
     questions = list(_prompts(language, asked))
     reading = _Reading(ideal, told, sum(len(one.tokens) for one in questions) + (asked.documents or 0))
     items = pl.concat([score_prompts(reading, one, cell=_CELL, batch=reading.batch) for one in questions])
@@ -166,7 +169,7 @@ def entropy_rate(ideal: _Reading, language: Language, asked: OracleQuestion) -> 
     }
 
 
-def bounds(language: Language, asked: OracleQuestion) -> JsonObject:
+def bounds(language: Language, asked: OracleQuestion) -> dict[str, Any]:
     """Return bounds and the ideal predictor's means over the first `shots` answers, by form and split."""
     ideal = ideal_predictor(language, asked.law)
     task = _task(language, asked)
