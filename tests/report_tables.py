@@ -10,8 +10,10 @@ from itertools import product
 import numpy as np
 import polars as pl
 
+from emergelab.analysis.aggregate import CELLS, curves_from_scores, scores_from_items
+from emergelab.analysis.confronting import cumulative, document_gaps, gaps, prompt_gaps
 from emergelab.report.content import LOSSES, ReportInput, Sample
-from emergelab.scores.tables import CURVES, ITEMS, SCORES
+from emergelab.scores.tables import BOUNDS, CURVES, ITEMS, SCORES
 
 OBJECTS = 12
 PARAMS_PER_LAYER = 49_280
@@ -304,3 +306,134 @@ def report_input(design: Design | None = None, **changes: object) -> ReportInput
         },
     )
     return replace(content, **changes)
+
+
+IDEALS = {"full": "ideal", "train": "ideal_train"}
+LOOP = 1 / 0.92  # the inverse probability that a loop goes on
+
+
+def with_theory(design: Design, *, alike: bool = True) -> ReportInput:
+    """Return a study's tables with two ideal predictors, bounds and gaps; `alike`: the same in all variants."""
+    content = report_input(design)
+    ideal = pl.concat(
+        [
+            _ideal_items(content, design, law, variant, 0 if alike else place)
+            for place, variant in enumerate(design.variants)
+            for law in IDEALS
+        ]
+    )
+    cells = pl.concat([content.scores.select(CELLS.names()).unique(), _ideal_cells(design)])
+    items = pl.concat([content.items, ideal])
+    scores = scores_from_items(ideal, _ideal_cells(design))
+    return replace(
+        content,
+        items=items,
+        scores=pl.concat([content.scores, scores]),
+        curves=pl.concat([content.curves, curves_from_scores(scores, ideal)]),
+        bounds=bounds_of(design, alike=alike),
+        cumulative=cumulative(items, cells),
+        gaps=_gaps(content, ideal, cells),
+    )
+
+
+def _ideal_cell(law: str, variant: str | None) -> str:
+    return IDEALS[law] if variant is None else f"{IDEALS[law]},{variant}"
+
+
+def _ideal_cells(design: Design) -> pl.DataFrame:
+    rows = [
+        {"cell": _ideal_cell(law, variant), "variant": variant}
+        for variant in design.variants
+        for law in IDEALS
+    ]
+    return pl.DataFrame(rows, schema=CELLS)
+
+
+def _ideal_items(
+    content: ReportInput, design: Design, law: str, variant: str | None, place: int
+) -> pl.DataFrame:
+    """Return answers that are right from the second example on, but for what a law holds out."""
+    first = next(run_name(*run) for run in design.runs() if run[2] == variant)
+    asked = content.items.filter(pl.col("cell") == f"{first}-t{design.tokens[-1]}")
+    unknown = (pl.col("split") == "held_out") & pl.lit(law == "train")
+    nats = 2.5 * (-pl.col("shot").cast(pl.Float64)).exp() + 0.001 * (pl.col("prompt") % 7) + 0.1 * place
+    never = pl.when(pl.col("form") == "steps").then(float("inf")).otherwise(4.0)
+    return asked.with_columns(
+        cell=pl.lit(_ideal_cell(law, variant)),
+        predictor=pl.lit(IDEALS[law]),
+        correct=~unknown & (pl.col("shot") >= 2),
+        nats=pl.when(pl.col("nats").is_null())
+        .then(None)
+        .when(unknown)
+        .then(never)
+        .otherwise(nats)
+        .cast(pl.Float32),
+    )
+
+
+def bounds_of(design: Design, *, alike: bool = True) -> pl.DataFrame:
+    """Return bounds that grow with each answer; a held-out pair has none under the law of training."""
+    rows = []
+    for place, variant in enumerate(design.variants):
+        for law in IDEALS:
+            for rank, (task, form, split) in enumerate(design.panels):
+                for answers in range(1, design.shots + 2):
+                    known = not (law == "train" and split == "held_out")
+                    length, rest = 3.0 + rank + (0 if alike else place), (answers - 1) * float(np.log(LOOP))
+                    means = {"D_nats": length, "R_nats": rest, "bound_nats": length + rest}
+                    means["bound_errors"] = means["bound_nats"] / float(np.log(2))
+                    ends = (
+                        {"": 0.0, "_min": -0.25, "_max": 0.5}
+                        if task == "single"
+                        else dict.fromkeys(("", "_min", "_max"), 0.0)
+                    )
+                    over = {
+                        f"{name}{end}": mean + (0.0 if name == "R_nats" else by) if known else None
+                        for name, mean in means.items()
+                        for end, by in ends.items()
+                    }
+                    names = {"variant": variant, "law": law, "task": task, "form": form, "split": split}
+                    slack = {"argument_slack_nats": -0.1, "posterior_slack_nats": -0.2}
+                    reason = None if known else "no derivation prints this"
+                    rows.append(
+                        names | over | slack | {"answers": answers, "choices": 12, "n": 8, "reason": reason}
+                    )
+    return pl.DataFrame(rows, schema=BOUNDS)
+
+
+def documents_of(cell: str, extra: float = 0.0) -> pl.DataFrame:
+    """Return sums of 20 documents of 30 tokens, a third of them answers, by document and role."""
+    drawn = np.random.default_rng(zlib.crc32(cell.encode()))
+    rows = []
+    for document in range(20):
+        by_role = {
+            role: 10 * (0.5 + extra * weight) + drawn.random()
+            for role, weight in (("answer", 3), ("argument", 1), ("separator", 0.5))
+        }
+        rows += [(document, role, 10, nats) for role, nats in by_role.items()]
+        rows.append((document, None, 30, sum(by_role.values())))
+    schema = {"document": pl.Int32, "role": pl.String, "tokens": pl.Int32, "nats": pl.Float64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _gaps(content: ReportInput, ideal: pl.DataFrame, cells: pl.DataFrame) -> pl.DataFrame:
+    models = content.scores.select("cell", "variant", "layers", "train_tokens").unique(maintain_order=True)
+    parts = [
+        prompt_gaps(
+            content.items,
+            ideal,
+            {
+                cell: _ideal_cell(law, variant)
+                for cell, variant in models.select("cell", "variant").iter_rows()
+            },
+        )
+        for law in IDEALS
+    ]
+    for cell, layers, tokens in models.select("cell", "layers", "train_tokens").iter_rows():
+        missing = 0.4 / (layers or 1) + 0.1 * 1e6 / tokens
+        parts.append(
+            document_gaps(
+                documents_of(cell, missing), documents_of("ideal"), cell=cell, against="ideal_train"
+            )
+        )
+    return gaps(parts, cells)

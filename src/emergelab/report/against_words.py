@@ -177,7 +177,7 @@ def _from_to(rows: pl.DataFrame, prepared: Prepared) -> str:
     ends = [int(str(end)) for end in (whole["train_tokens"].min(), whole["train_tokens"].max())]
     first, last = (estimate_words(whole.filter(pl.col("train_tokens") == end), "gap") for end in ends)
     return (
-        f"That of {prepared.leading} on all tokens goes from {first} nats at {words.count(ends[0])} training tokens "
+        f"The gap of {prepared.leading} on all tokens goes from {first} nats at {words.count(ends[0])} training tokens "
         f"to {last} at {words.count(ends[1])}. "
     )
 
@@ -190,7 +190,7 @@ def _on_documents(rows: pl.DataFrame, prepared: Prepared) -> str:
     least = words.nats(float(str(whole["ideal_nats"].mean())))
     return (
         f"On new documents {facts.subject(prepared)} pays {estimate_words(whole, 'gap')} nats per token above the "
-        f"{least} of the ideal predictor{_mostly(documents)}."
+        f"{least} of the ideal predictor of the training law{_mostly(documents)}."
     )
 
 
@@ -222,7 +222,7 @@ def _on_prompts(rows: pl.DataFrame) -> str:
     start = f"{at[0].upper()}{at[1:]} its gap per answer"
     if len(said) == 1:
         return f"{start} is {said[0]} nats."
-    return f"{start} goes from {said[0]} to {said[1]}."
+    return f"{start} lies between {said[0]} and {said[1]}."
 
 
 def _interval_words(frame: pl.DataFrame) -> str:

@@ -22,7 +22,7 @@ LIGHT: Mapping[str, str] = {
     "guess": "#8a8f99",
     "other-0": "#4f7a3a",
     "other-1": "#7b5ea7",
-    "ideal-0": "#6fa58a",
+    "ideal-0": "#5f967b",
     "ideal-1": "#0c4f33",
     "bound-0": "#8b6fb5",
     "bound-1": "#3d2466",
