@@ -26,7 +26,7 @@ THREADS = (
     "NUMBA_NUM_THREADS",
     "POLARS_MAX_THREADS",
 )
-LONG = ("emergence",)  # a quarter of an hour: on demand only
+LONG = ("emergence", "store")  # a quarter of an hour, and minutes of files: on demand only
 LIBRARIES = ("emergelab", "numpy", "numba", "polars", "torch", "transformers")
 
 
