@@ -11,7 +11,7 @@ import pytest
 import chromium
 from emergelab.report.content import Sample
 from emergelab.report.page import write_report
-from report_tables import Design, report_input
+from report_tables import Design, report_input, with_theory
 
 pytestmark = [
     pytest.mark.browser,
@@ -79,6 +79,25 @@ def test_studies_of_settings_are_drawn_in_silence_and_fit_a_phone(
         assert all(count > 0 for count in marks)
         assert page.complaints() == []
         assert page.value(OVERFLOW) == 0
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_ideal_predictors_bounds_and_gaps_are_drawn_in_silence_and_fit_a_phone(
+    page: chromium.Page, tmp_path: Path, *, apart: bool
+):
+    variants = ("pair.silent=0.1", "pair.silent=0.9") if apart else (None,)
+    design = Design(layers=(1, 4), tokens=(3_000_000, 6_000_000), shots=2, prompts=8, variants=variants)
+    path = write_report(with_theory(design, alike=not apart), tmp_path / "report")
+    for width in (1280, 390):
+        page.events.clear()
+        page.open(path, width=width)
+        marks = page.value(MARKS)
+        assert len(marks) == 11 + apart  # the eight, three of the theory, one over the setting
+        assert all(count > 0 for count in marks)
+        assert page.complaints() == []
+        assert page.value(OVERFLOW) == 0
+        rows = page.value("document.querySelectorAll('table.tasks tbody tr').length")
+        assert rows == len(design.panels) * len(variants)
 
 
 @pytest.mark.parametrize("width", [1280, 768, 390, 320])

@@ -388,6 +388,7 @@ def test_text_and_marks_stand_out_as_wcag_asks(mode: str):
         ("mode-1", "card"),
         ("guess", "card"),
     ]
+    marks += [(f"{kind}-{place}", "card") for kind in ("ideal", "bound") for place in (0, 1)]
     assert {
         pair: round(contrast(*(colours[name] for name in pair)), 2)
         for pair in text

@@ -332,12 +332,20 @@ def test_references_are_lines_of_their_own_style_last_before_chance():
     frame = information.shot_curves(PREPARED).frame
     scales = charts.series_scales(frame, PREPARED, with_guess=True)
     assert scales.domain == ("1 layer", "4 layers", "ideal", "ideal (training law)", charts.GUESS)
-    styles = list(zip(scales.shapes, scales.widths, scales.dashes, strict=True))
-    assert all(shape != "stroke" for shape, _, _ in styles[:2])
-    assert all(shape == "stroke" for shape, _, _ in styles[2:])
-    # A dotted thin line upon a broad one: both are seen where they coincide.
-    assert styles[2][1] > 2 * styles[0][1] > styles[3][1] * 1.5
-    assert len(set(styles[2:])) == 3
+    assert len(set(zip(scales.shapes, scales.dashes, strict=True))) == 5
+    layers = drawn(PREPARED)["shot-curves"].specification["vconcat"][0]["spec"]["layer"]  # pyright: ignore[reportOptionalSubscript]
+    model, ideal, training = (
+        next(
+            layer["mark"]["strokeWidth"]
+            for layer in layers
+            if layer["mark"]["type"] == "line" and f"'{mark}'" in str(layer.get("transform"))
+        )
+        for mark in ("model", "ideal", "ideal_train")
+    )
+    # A dotted thin line upon a broad one: both are seen where they coincide, and a model's between them.
+    assert ideal > 2 * model
+    assert training <= model
+    assert scales.dashes[2] != scales.dashes[3]
 
 
 def test_lines_of_models_are_drawn_over_the_ideal_and_under_that_of_the_training_law():

@@ -21,18 +21,28 @@ from emergelab.report.information import ACCURACY, GAINED, NATS, SAVED, Informat
 from emergelab.report.series import MODEL, MODELS, Prepared
 
 GUESS = "chance"
-_Style = tuple[str, float, tuple[int, ...]]
-# By mark: the name of its colour, the width and the dashes of a reference's line. What belongs to the law of training
-# is dotted and drawn above the rest, what belongs to the whole grammar is broad and beneath it: lines that coincide
-# stay visible.
+
+
+@dataclass(frozen=True)
+class _Style:
+    """How a reference's line is drawn: the name of its colour, its width, its dashes, its symbol in the legend."""
+
+    colour: str
+    width: float
+    dash: tuple[int, ...] = (1, 0)
+    symbol: str = "stroke"
+
+
+# What belongs to the law of training is dotted and drawn above the rest, what belongs to the whole grammar is broad and
+# beneath it: lines that coincide stay visible.
 _REFERENCES: Mapping[str, _Style] = {
-    "ideal": ("ideal-0", 5.5, (1, 0)),
-    "ideal_train": ("ideal-1", 2.0, (2, 3)),
-    BOUND: ("bound-0", 3.0, (1, 0)),
-    BOUND_TRAIN: ("bound-1", 1.6, (2, 3)),
+    "ideal": _Style("ideal-0", 5.5, symbol="M-1,-0.5H1V0.5H-1Z"),
+    "ideal_train": _Style("ideal-1", 2.0, dash=(2, 3)),
+    BOUND: _Style("bound-0", 3.0, symbol="M-1,-0.25H1V0.25H-1Z"),
+    BOUND_TRAIN: _Style("bound-1", 1.6, dash=(2, 3)),
 }
 _WIDTH = 2.0  # of the lines of models
-_GUESS_WIDTH, _GUESS_DASH = 1.5, (4, 3)
+_GUESS_DASH = (4, 3)
 _BENEATH = ("ideal", BOUND)
 _ABOVE = ("ideal_train", BOUND_TRAIN)
 MOST_COLUMNS = 5
@@ -129,8 +139,7 @@ class Scales:
     domain: tuple[str, ...]
     colours: tuple[str, ...]
     shapes: tuple[str, ...]
-    widths: tuple[float, ...] = ()  # of lines; empty: all alike
-    dashes: tuple[tuple[int, ...], ...] = ()
+    dashes: tuple[tuple[int, ...], ...] = ()  # of lines; empty: all alike
 
     @property
     def colour(self) -> Chart:
@@ -145,16 +154,12 @@ class Scales:
         return alt.Shape(f"{self.column}:N", title=None, scale=self._scale(self.shapes))
 
     @property
-    def strokes(self) -> dict[str, Chart]:
-        """The channels of references' lines, merged with the legend of colours."""
-        width, dash = (self._scale(values, type="ordinal") for values in (self.widths, self.dashes))
-        return {
-            "strokeWidth": alt.StrokeWidth(f"{self.column}:N", title=None, scale=width),
-            "strokeDash": alt.StrokeDash(f"{self.column}:N", title=None, scale=dash),
-        }
+    def dash(self) -> Chart:
+        """The channel of references' lines, merged with the legend of colours."""
+        return alt.StrokeDash(f"{self.column}:N", title=None, scale=self._scale(self.dashes))
 
-    def _scale(self, values: tuple[Any, ...], **further: Any) -> Chart:
-        return alt.Scale(domain=list(self.domain), range=list(values), **further)
+    def _scale(self, values: tuple[Any, ...]) -> Chart:
+        return alt.Scale(domain=list(self.domain), range=list(values))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -337,20 +342,18 @@ def series_scales(frame: pl.DataFrame, prepared: Prepared, *, with_guess: bool =
     ]
     colours += [theme.variable(f"other-{place % theme.OTHERS}") for place in range(len(others))]
     shapes = [_SHAPES[place % len(_SHAPES)] for place in range(len(colours))]
-    lines: list[tuple[float, tuple[int, ...]]] = [(_WIDTH, (1, 0))] * len(colours)
-    for _, (colour, width, dash) in references:
-        colours.append(theme.variable(colour))
-        shapes.append("stroke")
-        lines.append((width, dash))
+    dashes: list[tuple[int, ...]] = [(1, 0)] * len(colours)
+    for _, style in references:
+        colours.append(theme.variable(style.colour))
+        shapes.append(style.symbol)
+        dashes.append(style.dash)
     extra = ([GUESS], [theme.variable("guess")], ["stroke"]) if with_guess else ([], [], [])
-    lines += [(_GUESS_WIDTH, _GUESS_DASH)] if with_guess else []
     return Scales(
         column="series",
         domain=(*sizes, *others, *(name for name, _ in references), *extra[0]),
         colours=(*colours, *extra[1]),
         shapes=(*shapes, *extra[2]),
-        widths=tuple(width for width, _ in lines),
-        dashes=tuple(dash for _, dash in lines),
+        dashes=(*dashes, *([_GUESS_DASH] if with_guess else [])),
     )
 
 
@@ -435,8 +438,9 @@ def _references(marks: tuple[str, ...], rows: pl.DataFrame, axes: Axes, scales: 
     for mark in (mark for mark in marks if "mark" in rows.columns and mark in rows["mark"]):
         base = _only(mark, rows).encode(x=axes.x, detail="line:N", color=scales.colour)
         if mark in {BOUND, BOUND_TRAIN}:
-            drawn.append(base.mark_area(opacity=0.22).encode(**axes.ends))
-        drawn.append(base.mark_line(strokeJoin="round", strokeCap="butt").encode(y=axes.y, **scales.strokes))
+            drawn.append(base.mark_area(opacity=0.15).encode(**axes.ends))
+        line = base.mark_line(strokeWidth=_REFERENCES[mark].width, strokeJoin="round", strokeCap="butt")
+        drawn.append(line.encode(y=axes.y, strokeDash=scales.dash))
     return drawn
 
 
@@ -466,7 +470,7 @@ def _guesses(axes: Axes, scales: Scales) -> list[Chart]:
     if GUESS not in scales.domain:
         return []
     means = alt.Chart().transform_aggregate(value="mean(guess)", groupby=["panel", axes.along])
-    dashed = means.mark_line(strokeDash=[*_GUESS_DASH], strokeWidth=_GUESS_WIDTH, clip=True)
+    dashed = means.mark_line(strokeDash=[*_GUESS_DASH], strokeWidth=1.5, clip=True)
     return [dashed.encode(x=axes.x, y=axes.y, color=alt.ColorDatum(GUESS, type="nominal"))]
 
 
