@@ -69,7 +69,9 @@ def test_every_table_tells_the_variants_apart(run: Path):
     for name in ("scores", "curves", "cells", "losses"):
         assert set(table(run, name)["variant"]) == expected
     cells = table(run, "cells")
-    assert set(table(run, "items")["cell"]) == set(table(run, "gains")["cell"]) == set(cells["cell"])
+    ideals = {f"{name},{variant}" for name in ("ideal", "ideal_train") for variant in expected}
+    for name in ("items", "gains"):
+        assert set(table(run, name)["cell"]) == set(cells["cell"]) | ideals
     assert cells.group_by("variant").agg(pl.col("seed").sort())["seed"].to_list() == [[0, 1]] * 4
 
 

@@ -297,6 +297,28 @@ def test_least_and_most_stand_under_what_differs_between_choices():
     )
 
 
+def test_what_no_derivation_prints_has_no_bound_and_costs_the_ideal_predictor_infinitely_much():
+    single = pl.col("task") == "single"
+    assert CONTENT.bounds is not None
+    assert CONTENT.cumulative is not None
+    lost = [name for name in CONTENT.bounds.columns if "_nats" in name or "_errors" in name]
+    content = replace(
+        CONTENT,
+        bounds=CONTENT.bounds.with_columns(pl.when(~single).then(name).alias(name) for name in lost),
+        cumulative=CONTENT.cumulative.with_columns(
+            pl.when(~(single & (pl.col("predictor") == "ideal"))).then("nats").alias("nats")
+        ),
+    )
+    prepared = prepare(content)
+    said = against_words.first_answers(against.first_answers(prepared), prepared)
+    assert "There is no bound on single: no derivation of the grammar prints this." in said
+    table = task_table.task_table(prepared)
+    assert table is not None
+    cells = table["rows"][0]["cells"]
+    assert cells[0]["under"] == "no derivation prints this"
+    assert cells[6]["value"] == "infinite"
+
+
 def ordered(lengths: list[float], needed: list[int | None]) -> pl.DataFrame:
     """Return rows of the table of tasks of one predictor."""
     rows = [

@@ -9,7 +9,7 @@ import polars as pl
 
 from emergelab.report.information import Information
 from emergelab.report.labels import PANEL
-from emergelab.report.series import MODELS, TRAINED, Prepared, at_most_shots, at_the_end
+from emergelab.report.series import TRAINED, Prepared, at_most_shots, at_the_end
 
 TOGETHER = "nats of the first answers"
 ERRORS = "wrong answers of the first"
@@ -180,14 +180,9 @@ def _unless_out_of_reach(found: Information) -> Information:
     return replace(found, absent=_NO_THEORY) if found.frame.is_empty() else found
 
 
-def without_bound(prepared: Prepared) -> list[str]:
-    """Return the panels that have no bound under the law of training."""
+def without_bound(prepared: Prepared, law: str) -> list[str]:
+    """Return the panels that have no bound under a law."""
     if prepared.bounds.is_empty():
         return []
-    rows = prepared.bounds.filter((pl.col("law") == "train") & pl.col("bound_nats").is_null())
+    rows = prepared.bounds.filter((pl.col("law") == law) & pl.col("bound_nats").is_null())
     return rows["panel"].unique(maintain_order=True).to_list()
-
-
-def models_only(rows: pl.DataFrame) -> pl.DataFrame:
-    """Leave references out."""
-    return rows.filter(MODELS) if rows.height else rows

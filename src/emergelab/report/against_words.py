@@ -110,15 +110,24 @@ def _band(frame: pl.DataFrame) -> str:
 
 
 def _no_bound(prepared: Prepared) -> str:
-    panels = [panel_words(panel) for panel in without_bound(prepared)]
-    if not panels:
-        return ""
-    listed = words.listing(panels[: _LISTED + 1])
-    more = f" and {len(panels) - _LISTED - 1} more" if len(panels) > _LISTED + 1 else ""
-    return (
-        f"Under the training law there is no bound on {listed}{more}: no document of the corpus can print some of "
-        "these tasks, so that their D is infinite. "
-    )
+    """Name the panels without a bound, under the whole grammar or the training law alone."""
+    never = without_bound(prepared, "full")
+    untrained = [panel for panel in without_bound(prepared, "train") if panel not in never]
+    said = ""
+    if never:
+        said += f"There is no bound on {_panels(never)}: no derivation of the grammar prints this. "
+    if untrained:
+        said += (
+            f"Under the training law there is no bound on {_panels(untrained)}: no document of the corpus can print "
+            "what was held out, so that its D is infinite. "
+        )
+    return said
+
+
+def _panels(panels: list[str]) -> str:
+    listed = [panel_words(panel) for panel in panels[: _LISTED + 1]]
+    left = len(panels) - len(listed)
+    return words.listing([*listed, *([f"{left} more"] if left else [])])
 
 
 def _nearest(frame: pl.DataFrame, prepared: Prepared) -> str:

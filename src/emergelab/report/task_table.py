@@ -79,20 +79,32 @@ def _task_row(part: pl.DataFrame, panel: str, variant: object) -> dict[str, Any]
         "title": task,
         "detail": ", ".join(text for text in (detail, str(variant or "")) if text),
         "cells": [
-            *(_over_choices(bound, name) for name in ("D_nats", "R_nats", "bound_errors")),
+            _over_choices(bound, "D_nats", "no derivation prints this"),
+            *(_over_choices(bound, name) for name in ("R_nats", "bound_errors")),
             *(_two_lines(estimate_words(who, "errors")) for who in (ideal, model)),
             _over_choices(bound, "bound_nats"),
-            *(_two_lines(estimate_words(who, "nats")) for who in (ideal, model)),
+            *(_two_lines(_nats(who)) for who in (ideal, model)),
             *(_two_lines(_examples(who)) for who in (ideal, model)),
             _two_lines(estimate_words(model, "gap")),
         ],
     }
 
 
-def _over_choices(row: pl.DataFrame, name: str) -> dict[str, str]:
+def _nats(rows: pl.DataFrame) -> str:
+    """Return what the first answers cost together; without any probability it is infinite, not missing."""
+    lost = rows["nats"].is_null() & rows["errors"].is_not_null()
+    return (
+        "infinite"
+        if lost.any() and rows["nats"].null_count() == rows.height
+        else estimate_words(rows, "nats")
+    )
+
+
+def _over_choices(row: pl.DataFrame, name: str, why_none: str = "") -> dict[str, str]:
+    """Return a mean over choices with the least and the most; a dash, and why, where there is none."""
     mean, least, most = (row[f"{name}{end}"][0] for end in ("", "_min", "_max"))
     if mean is None:
-        return {"value": "none", "under": "no derivation prints this"}
+        return {"value": words.MISSING, "under": why_none}
     same = words.nats(least) == words.nats(most)
     return {
         "value": words.nats(mean),
