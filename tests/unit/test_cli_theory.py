@@ -43,6 +43,7 @@ def test_what_is_held_out_has_no_derivation_under_the_law_of_training(tiny: Path
     assert rows["direct", "held_out"]["D_nats"] is None
     assert rows["direct", "held_out"]["reason"] == "no derivation prints this"
     assert rows["direct", "seen"]["D_nats"] > 0
+    assert set(rows["direct", "held_out"]["examples_for_error_rate"].values()) == {None}
     said = command("bound", tiny, "--task", "pair", "--law", "train", *ASKED).out
     assert "no derivation prints this" in said
     assert "∞" in said
@@ -51,6 +52,36 @@ def test_what_is_held_out_has_no_derivation_under_the_law_of_training(tiny: Path
 def test_a_task_outside_the_grammar(tiny: Path):
     said = command("bound", tiny, "--task", "inverse", "--form", "direct", *ASKED).out
     assert "direct, outside: no derivation prints this under the law 'full'" in said
+
+
+@pytest.mark.parametrize(
+    ("loop", "said"),
+    [
+        ("each x ~ objects, uniform 2 3", "no loop that prints this prints so many rows"),
+        (
+            "each x ~ objects distinct, stop 0.2",
+            "prompts may repeat an object, and no loop that prints this does",
+        ),
+    ],
+)
+def test_prompts_that_no_loop_prints(tmp_path: Path, loop: str, said: str):
+    """D is known, and the bound is infinite: longer than any loop, or an object twice."""
+    path = tmp_path / "short.cag"
+    path.write_text(
+        f"""world {{ objects 5 family f 2 permutations }}
+        rule Document = 0.5: each x ~ objects, stop 0.2 {{ x "." }} | 0.5: {loop} {{ let a ~ f {{ x a(x) ";" }} }}
+        task single = let a ~ f each x {{ x a(x) ";" }}""",
+        encoding="utf-8",
+    )
+    asked = ("bound", path, "--task", "single", "--shots", "4", *ASKED)
+    (row,) = json.loads(command(*asked, "--json").out)["bounds"]
+    assert row["D_nats"] == pytest.approx(math.log(4))
+    assert row["R_nats"] is None
+    assert row["bound_nats"] is None
+    assert row["reason"] == said
+    shown = command(*asked).out
+    assert f"{said} under the law 'full', so the bound is infinite." in shown
+    assert shown.count("∞") == 3
 
 
 def test_scores_of_the_ideal_predictor(tiny: Path):

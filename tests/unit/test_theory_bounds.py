@@ -18,10 +18,11 @@ from emergelab.grammar.tasks import ground_task
 from emergelab.rng import stream
 from emergelab.scores.prompts import PromptSet
 from emergelab.theory.accounts import PromptAccount, account_of
-from emergelab.theory.bounds import TaskDescription, describe, divergence, examples_needed
+from emergelab.theory.bounds import TaskDescription, describe, examples_needed
 from emergelab.theory.ideal import Ideal
 from emergelab.theory.laws import at_least, goes_on
 from emergelab.theory.statements import enumerate_statements
+from small_languages import language_of as small_language_of
 from strategies import valid_grammars
 
 ROWS = 6
@@ -144,22 +145,85 @@ def test_the_identity_on_random_grammars(grammar: GrammarSyntax, rows: int):
         assert_identity(accounts(ideal, prompts))
 
 
-def test_divergences_of_argument_laws():
-    """N KL for independent draws; n ln O - ln O!/(O-n)! for distinct ones against draws with replacement."""
-    uniform, distinct, skewed = ArgumentLaw(), ArgumentLaw(distinct=True), ArgumentLaw(power=1.0)
-    assert divergence(uniform, uniform, 5, 3) == 0
-    assert divergence(distinct, uniform, 5, 3) == pytest.approx(3 * math.log(5) - math.log(5 * 4 * 3))
-    assert divergence(uniform, distinct, 5, 2) == math.inf
-    assert divergence(uniform, distinct, 5, 1) == 0
-    weights = np.array([1, 1 / 2, 1 / 3]) / (1 + 1 / 2 + 1 / 3)
-    expected = 4 * sum(math.log(1 / 3 / w) / 3 for w in weights)
-    assert divergence(uniform, skewed, 3, 4) == pytest.approx(expected)
+TWO_LAWS = """world { objects 4 family f 3 permutations power 1 }
+    rule Document = Statement* stop 0.2
+    rule Statement = 0.5: each x ~ objects, stop 0.1 { let a ~ f { x a(x) ";" } }
+                   | 0.5: each x ~ objects power 1, stop 0.2 { let a ~ f { x a(x) ";" } }
+    task single = let a ~ f each x { x a(x) ";" }"""
+BACKWARDS = """world { objects 2 family f 2 permutations }
+    rule Document = Statement* stop 0.2
+    rule Statement = each x ~ objects power 2, stop 0.1 { Value(x) ";" }
+    rule Value(x) = 0.5: let a ~ f { x a(x) } | 0.5: let a ~ f { a(x) x }
+    task single = let a ~ f each x { x a(x) ";" }"""
+ONCE_OR_OFTEN = """world { objects 6 family f 3 permutations }
+    rule Document = Statement* stop 0.2
+    rule Statement = 0.5: each x ~ objects distinct power 1, stop 0.3 { let a ~ f { x a(x) ";" } }
+                   | 0.5: each x ~ objects distinct power 1, uniform 1 1 { let a ~ f { x a(x) ";" } }
+    task single = let a ~ f each x { x a(x) ";" }"""
+NOT_TWICE = """world { objects 4 family f 3 permutations }
+    rule Document = 0.5: each x ~ objects, stop 0.1 { let a ~ f { x a(x) "," } }
+                  | 0.5: each x ~ objects distinct, stop 0.2 { let a ~ f { x a(x) ";" } }
+    task single = let a ~ f each x { x a(x) ";" }"""
+
+
+@pytest.mark.parametrize("text", [TWO_LAWS, BACKWARDS, ONCE_OR_OFTEN])
+def test_the_identity_where_loops_differ_in_their_arguments(text: str):
+    language = small_language_of(text)
+    (prompts,) = prompts_of(language, "single", shots=1 if text == BACKWARDS else 3, prompts=400)
+    account = accounts(Ideal(enumerate_statements(language, "full")), prompts)
+    assert np.isfinite(account.cost).all()
+    assert_identity(account)
+    slack = (account.arguments + account.posterior)[:, -1]
+    assert slack.mean() <= 3 * slack.std() / math.sqrt(len(slack))
+
+
+def test_loops_of_two_laws_share_a_description():
+    """Uniform prompts: a loop with weights w counts exp(-n KL(uniform | w)), worked out by hand."""
+    language = small_language_of(TWO_LAWS)
+    one = described(Ideal(enumerate_statements(language, "full")), prompts_of(language, "single")[0])
+    chosen, weights = (np.arange(1, count + 1.0) ** -1 for count in (3, 4))
+    chosen, weights = chosen / chosen.sum(), weights / weights.sum()
+    tables = language.tables[:3]
+    shown = np.array([chosen[(tables == table).all(axis=1)].sum() for table in tables])
+    away = -np.log(4 * weights).mean()
+    for n in (1, 2, 5):
+        expected = -np.log(0.5 * shown * (0.9 ** (n - 1) + 0.8 ** (n - 1) * math.exp(-n * away)))
+        np.testing.assert_allclose(one.cost(n), expected, rtol=1e-12)
+
+
+def test_rows_that_other_objects_begin_are_drawn_by_another_law():
+    """`a(x) x` prints the rows of `x a(x)` where a swaps two objects, but begins with the other one of them."""
+    language = small_language_of(BACKWARDS)
+    one = described(Ideal(enumerate_statements(language, "full")), prompts_of(language, "single")[0])
+    tables = language.tables[:2]
+    shown = np.array([(tables == table).all(axis=1).mean() for table in tables])
+    away = np.where(tables[:, 0] == 0, 0.0, 0.8 * math.log(4) - 0.2 * math.log(4))
+    for n in (1, 3):
+        expected = -np.log(shown * 0.9 ** (n - 1) * (0.5 + 0.5 * np.exp(-n * away)))
+        np.testing.assert_allclose(one.cost(n), expected, rtol=1e-12)
+
+
+def test_prompts_that_repeat_what_loops_cannot():
+    """The bound is infinite; answers are added up all the same, as the law of the next token has them."""
+    language = small_language_of(NOT_TWICE)
+    (prompts,) = prompts_of(language, "single", shots=3)
+    ideal = Ideal(enumerate_statements(language, "full"))
+    one = described(ideal, prompts)
+    assert np.isfinite(one.cost(1)).all()
+    assert np.isinf(one.cost(2)).all()
+    assert one.reached(4).all()
+    assert not one.reached(5).any()
+    law = ideal.log_probabilities(prompts.tokens[:, :-1])
+    nats = -np.take_along_axis(law, prompts.tokens[:, 1:, None].astype(np.int64), axis=2)[..., 0]
+    place = np.arange(1, prompts.tokens.shape[1])
+    answer = (place[:, None] != prompts.argument[:, None, :]).all(axis=2)
+    total = np.where(answer, nats, 0.0).sum(axis=1, dtype=np.float64)
+    np.testing.assert_allclose(accounts(ideal, prompts).answers[:, -1], total, rtol=1e-5)
 
 
 def test_distinct_arguments_against_a_loop_with_replacement():
-    """B1 with its divergence: all sequences of distinct arguments, one by one, in a world of four objects."""
-    text = load_grammar(find_grammar("functions"))
-    language = draw_language(text, stream(3, "world"))
+    """n ln O - ln O!/(O-n)! more: arguments that never repeat are one order of few."""
+    language = language_of("functions")
     ideal = Ideal(enumerate_statements(language, "full"))
     task = ground_task(language, "single")
     one = describe(ideal.statements, task, task.form("direct"), ArgumentLaw(distinct=True))
@@ -178,3 +242,22 @@ def test_examples_needed():
         exact = (length - per_row) / (rate * math.log(2) - per_row)
         assert examples_needed(one, rate, most=1000) == math.ceil(exact)
     assert examples_needed(one, 0.12, most=1000) is None
+
+
+def test_examples_needed_go_by_the_weights_of_choices():
+    """The likely function alone needs fewer than the mean over all; a choice without derivation never gets there."""
+    language = small_language_of(TWO_LAWS)
+    task = ground_task(language, "single")
+    one = describe(enumerate_statements(language, "full"), task, task.form("direct"), ArgumentLaw())
+    cost = one.cost(1)
+    first, last = np.eye(3)[np.argmin(cost)], np.eye(3)[np.argmax(cost)]
+    few, many = (examples_needed(one, 0.4, most=1000, weights=weights) for weights in (first, last))
+    assert few is not None
+    assert many is not None
+    assert few < many
+    pair = ground_task(language_of("functions"), "pair")
+    train = enumerate_statements(language_of("functions"), "train")
+    hidden = describe(train, pair, pair.form("direct"), ArgumentLaw())
+    shares = pair.probabilities
+    assert examples_needed(hidden, 0.5, most=100, weights=np.where(pair.held_out, shares, 0.0)) is None
+    assert examples_needed(hidden, 0.5, most=100, weights=np.where(pair.held_out, 0.0, shares)) is not None

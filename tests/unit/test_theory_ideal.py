@@ -164,6 +164,23 @@ def test_what_cannot_be_costs_infinity_and_then_nothing_is_known():
     assert np.isinf(ideal.filtered(document, np.array([2], dtype=np.int32)).nats[0, 1])
 
 
+def test_a_remainder_past_all_numbers_certifies_nothing():
+    """A remainder of which nothing is known weighs more with every token: after 2,000 of them past all floats."""
+    language = language_of("""world { objects 4 family f 3 permutations predicate p 2 density 0.5 }
+        rule Document = Statement* stop 0.001
+        rule Statement = each x ~ objects, stop 0.1 { Value(x) ";" }
+        rule Value(x) = 0.6: let a ~ f { x a(x) }
+                      | 0.4: let a ~ f, t ~ p { if t(x) { "u" } else { "v" } Value(a(x)) }""")
+    ideal = Ideal(enumerate_statements(language, "full", most_bodies=50))
+    tokens, lengths = sampled(language, "full", 3, 2_000)
+    spent = ideal.filtered(tokens, lengths)
+    assert lengths.max() == 2_000
+    assert (spent.lo >= 0).all()
+    assert (spent.lo <= spent.nats).all()
+    assert (spent.nats <= spent.hi).all()
+    assert np.isinf(spent.hi).any()
+
+
 def test_memory_grows_with_the_readings(monkeypatch: pytest.MonkeyPatch):
     import emergelab.theory.ideal as module  # noqa: PLC0415
 

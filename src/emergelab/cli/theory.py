@@ -164,7 +164,8 @@ def _print_bounds(found: dict[str, Any]) -> None:
     for row in rows:
         if row["reason"]:
             place = f"{row['form']}, {row['split']}"
-            typer.echo(f"{place}: {row['reason']} under the law {row['law']!r}, so D is infinite.")
+            infinite = "the bound" if row["D_nats"] is not None else "D"
+            typer.echo(f"{place}: {row['reason']} under the law {row['law']!r}, so {infinite} is infinite.")
     first = rows[0]
     typer.echo(
         f"Nats and errors of the first {first['answers']} answers together, under the law {first['law']!r}; means over "
@@ -185,7 +186,8 @@ def _said_enumerated(exact: dict[str, Any]) -> str:
 def _bound_cell(row: dict[str, Any], name: str) -> str:
     """Return a number, or what stands for it: infinity is known, a dash is not."""
     infinite = row.get(f"{name}_method") == "none: infinite values"
-    infinite |= name in {"D_nats", "bound_nats", "bound_errors"} and row["reason"] is not None
+    limits = {"D_nats", "bound_nats", "bound_errors"} | ({"R_nats"} if row["D_nats"] is not None else set())
+    infinite |= name in limits and row[name] is None
     return "∞" if infinite else _number(row[name], 3)
 
 

@@ -195,8 +195,9 @@ def _filter(program, memory, tokens, lengths, watch, end_token, document, out):
         for rest in range(rests):
             behind += memory.rest_weight[rest]
         out.nats[document, place + 1] = -np.log(guessed / (total + unknown))
+        # A bound that is carried on undiminished may grow past all numbers: then nothing is certain.
         out.nats_lo[document, place + 1] = (
-            0.0 if total + behind == 0.0 else -np.log((seen + behind) / (total + behind))
+            0.0 if total + behind == 0.0 or np.isinf(behind) else -np.log((seen + behind) / (total + behind))
         )
         out.nats_hi[document, place + 1] = -np.log(seen / (total + upper))
         if guessed <= 0.0 or token == end_token:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from emergelab.spec import JsonObject
 
 NO_DERIVATION = "no derivation prints this"
+NOT_SO_MANY = "no loop that prints this prints so many rows"
+NOT_TWICE = "prompts may repeat an object, and no loop that prints this does"
 _ERROR_RATES = (0.5, 0.2, 0.1)
 _MOST_EXAMPLES = 1000
 _CELL = "ideal"
@@ -89,8 +91,8 @@ def ideal_scores(
         prompts=asked.prompts or (_FEW if slow else _PROMPTS),
         documents=asked.documents or (_FEW if slow else _DOCUMENTS),
     )
-    ideal = exact_predictor(language, asked.law, hypotheses=asked.hypotheses)
     questions = list(_prompts(language, asked))
+    ideal = exact_predictor(language, asked.law, hypotheses=asked.hypotheses)
     reading = _Reading(ideal, told, sum(len(one.tokens) for one in questions) + (asked.documents or 0))
     items = pl.concat([score_prompts(reading, one, cell=_CELL, batch=reading.batch) for one in questions])
     cells = pl.DataFrame([{"cell": _CELL}], schema=CELLS)
@@ -112,12 +114,12 @@ def ideal_scores(
 
 
 def exactness(ideal: Ideal) -> JsonObject:
-    """Return how much was enumerated, and what probability a statement has of being none of it."""
+    """Return how much was enumerated, and what probability a statement has at most of being none of it."""
     statements = ideal.statements
-    return {
-        "distinct_bodies": len(statements.body_loop),
-        "remainder": max((one.probability for one in statements.remainders), default=0.0),
-    }
+    unknown = np.zeros(len(statements.initial))
+    for one in statements.remainders:
+        unknown[one.state] += one.probability
+    return {"distinct_bodies": len(statements.body_loop), "remainder": float(unknown.max())}
 
 
 class _Reading:
@@ -171,8 +173,8 @@ def entropy_rate(ideal: _Reading, language: Language, asked: OracleQuestion) -> 
 
 def bounds(language: Language, asked: OracleQuestion) -> dict[str, Any]:
     """Return bounds and the ideal predictor's means over the first `shots` answers, by form and split."""
-    ideal = ideal_predictor(language, asked.law)
     task = _task(language, asked)
+    ideal = ideal_predictor(language, asked.law)
     return {
         "law": asked.law,
         "key": asked.key,
@@ -184,7 +186,7 @@ def bounds(language: Language, asked: OracleQuestion) -> dict[str, Any]:
 def _bound(ideal: Ideal, task: Task, prompts: PromptSet, asked: OracleQuestion) -> JsonObject:
     oracle = PromptOracle.of(ideal, task, prompts)
     rows = asked.shots
-    described, account = oracle.described, oracle.account
+    account = oracle.account
     wrong = wrong_answers(ideal, prompts, rows)
     return {
         "task": task.name,
@@ -193,7 +195,8 @@ def _bound(ideal: Ideal, task: Task, prompts: PromptSet, asked: OracleQuestion) 
         "law": asked.law,
         **oracle.bounds(rows),
         "examples_for_error_rate": {
-            f"{rate:g}": examples_needed(described, rate, most=_MOST_EXAMPLES) for rate in _ERROR_RATES
+            f"{rate:g}": examples_needed(oracle.described, rate, most=_MOST_EXAMPLES, weights=oracle.weights)
+            for rate in _ERROR_RATES
         },
         **_named("ideal_nats", estimate.mean(account.answers[:, rows - 1])),
         **_named("ideal_errors", estimate.mean(wrong)),
@@ -232,8 +235,17 @@ class PromptOracle:
             ),
             **_over_choices("bound_nats", cost, self.weights),
             **_over_choices("bound_errors", cost / np.log(2), self.weights),
-            "reason": None if shown[self.weights > 0].all() else NO_DERIVATION,
+            "reason": self._reason(answers),
         }
+
+    def _reason(self, answers: int) -> str | None:
+        """Say why a bound is infinite, for one of the choices at least."""
+        chosen = self.weights > 0
+        if np.isfinite(self.described.cost(answers)[chosen]).all():
+            return None
+        if not np.isfinite(self.described.cost(1)[chosen]).all():
+            return NO_DERIVATION
+        return NOT_TWICE if self.described.reached(answers)[chosen].all() else NOT_SO_MANY
 
 
 def wrong_answers(predictor: Predictor, prompts: PromptSet, answers: int) -> Float64[np.ndarray, " prompts"]:

@@ -26,22 +26,23 @@ class PromptAccount:
 
 
 def account_of(ideal: Ideal, described: TaskDescription, prompts: PromptSet) -> PromptAccount:
-    """Work out the terms of B4 for all beginnings of each prompt.
-
-    Where loops differ in the law of their objects, only those count that draw as the prompts do.
-    """
+    """Work out the terms of B4 for all beginnings of each prompt."""
     everyone = np.arange(len(prompts.tokens))[:, None]
     last = prompts.stop - 1
-    read = ideal.filtered(prompts.tokens, prompts.stop[:, -1], described.bodies[prompts.instance])
+    read = ideal.filtered(prompts.tokens, prompts.stop[:, -1], described.watched()[prompts.instance])
     arguments = np.cumsum(read.nats[everyone, prompts.argument], axis=1)
-    answers = np.cumsum(read.nats, axis=1)[everyone, last] - arguments
+    # Left out, not subtracted: an argument that cannot come costs infinity.
+    without = read.nats.copy()
+    without[everyone, prompts.argument] = 0.0
+    answers = np.cumsum(without, axis=1)[everyone, last]
     rows = prompts.stop.shape[1]
     cost = np.stack([described.cost(n)[prompts.instance] for n in range(1, rows + 1)], axis=1)
-    own = described.argument_nats(prompts.instance, prompts.tokens[everyone, prompts.argument])
+    path = described.path_nats(prompts.instance, prompts.tokens[everyone, prompts.argument])
     with np.errstate(divide="ignore"):
         posterior = np.log(read.watched[everyone, last])
     hidden = ~np.isfinite(cost)
     with np.errstate(invalid="ignore"):  # infinity less infinity, where there is no derivation
+        own = path - cost
         return PromptAccount(
             answers=answers,
             cost=np.where(hidden, np.nan, cost),

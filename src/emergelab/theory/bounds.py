@@ -1,77 +1,148 @@
 """Bounds on the errors of the ideal predictor in a prompt: B1 to B3 and the identity B4, from description lengths.
 
 A prompt holds n rows of a task. One derivation of the grammar prints it: a first statement that is a loop over
-a body with the task's row table. With q the law of the prompt's arguments and the sum over the loops l,
+a body with the task's row table. With the sum over such bodies b and their loops,
 
-    D + R_n = -ln sum_l P(first statement is a loop l whose body has the row table) P_l(N >= n) exp(-K_l(n))
+    D + R_n = -ln sum_b P(first statement is a loop over b) P_b(N >= n) exp(-K_b(n))
 
 bounds what the ideal predictor M pays for the first n answers, in expectation over arguments:
 
     E sum_{i<=n} -ln M(answer_i | prefix) <= D + R_n                    (B1)
     E [wrong answers among the first n] <= (D + R_n) / ln 2             (B2)
 
-D is its value at n = 1. K_l(n) is the divergence of the law of n arguments in prompts from that in the loop: 0
+D is its value at n = 1. K_b(n) is the divergence of the law of n arguments in prompts from that in the loop: 0
 where they are the same. A predictor that pays `gap` nats more than M makes at most (D + R_n + gap) / ln 2
-mistakes (B3). For every single prompt, with arguments drawn by the loops' own law,
+mistakes (B3). For every single prompt
 
     sum_i -ln M(answer_i | prefix) = D + R_n + sum_i ln M(x_i | prefix) / q(x_i | x_<i) + ln P(path | prompt)   (B4)
 
-where the path is: the first statement is such a loop, and it is in row n. Source: Hahn and Goyal 2023
-(arXiv 2303.07971), with the constants and B4 derived in `docs/theory.md`.
+where the path is: the first statement is such a loop, and it is in row n. q is the loops' own law of arguments.
+Where loops differ in it, q(x_1 ... x_n) stands for the ratio of the sum above with q_b(x_1 ... x_n) in the place of
+exp(-K_b(n)) to the sum as it is. Source: Hahn and Goyal 2023 (arXiv 2303.07971), with the constants and B4
+derived in `docs/theory.md`.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int32, UInt16
-from scipy.special import gammaln
+from jaxtyping import Bool, Float64, Int32, Int64, UInt16
+from scipy.special import gammaln, rel_entr
 
 from emergelab.grammar.arguments import ArgumentLaw
 from emergelab.grammar.bodies import row_tables
 from emergelab.grammar.tasks import Task, TaskForm, rows_of_all_objects
 from emergelab.theory.laws import at_least
-from emergelab.theory.statements import Loop, Statements
+from emergelab.theory.statements import Statements
+
+_ALIKE = 1e-12  # nats
 
 
 @dataclass(frozen=True, eq=False)
 class TaskDescription:
     """How a language prints the rows of a task's form in loops, for each of I choices of its functions.
 
-    `probability`, float64[I, loops], is that of a first statement which is a loop of a kind with the row table
-    of a choice; `bodies`, bool[I, bodies], tells which bodies have it in a loop whose objects are drawn like
-    the prompts' arguments. `first_arguments`, float64[I, V], is the law of the token that begins a prompt.
+    There are several ways: way w prints the rows of choice `instance[w]` by a first statement that is a loop over
+    the body `body[w]`, with `probability[w]`. Ways stand in the order of choices. `theirs`, float64[I, V], is the
+    law of the token that begins a prompt, `own`, float64[ways, V], of the one that begins the loop.
     """
 
     statements: Statements
     arguments: ArgumentLaw
-    probability: Float64[np.ndarray, "instances loops"]
-    bodies: Bool[np.ndarray, "instances bodies"]
-    first_arguments: Float64[np.ndarray, "instances vocabulary"]
+    instance: Int64[np.ndarray, " ways"]
+    body: Int64[np.ndarray, " ways"]
+    probability: Float64[np.ndarray, " ways"]
+    theirs: Float64[np.ndarray, "instances vocabulary"]
+    own: Float64[np.ndarray, "ways vocabulary"]
 
     def cost(self, rows: int) -> Float64[np.ndarray, " instances"]:
         """Return D + R_n in nats for n = `rows`, infinite where no derivation prints the prompt."""
-        objects = self.statements.language.objects
-        weights = [
-            _reaches(loop, objects, rows)
-            * math.exp(-divergence(self.arguments, loop_law(loop), objects, rows))
-            if loop.law is not None
-            else 0.0
-            for loop in self.statements.loops
-        ]
+        shares = self._reaching(rows) * np.exp(-self._divergence(rows))
         with np.errstate(divide="ignore"):
-            return -np.log(self.probability @ np.array(weights, dtype=np.float64))
+            return -np.log(np.bincount(self.instance, weights=shares, minlength=len(self.theirs)))
 
-    def argument_nats(
+    def reached(self, rows: int) -> Bool[np.ndarray, " instances"]:
+        """Tell for which choices a loop prints `rows` rows, be it by other objects than prompts may show."""
+        return np.bincount(self.instance, weights=self._reaching(rows), minlength=len(self.theirs)) > 0
+
+    def watched(self) -> Bool[np.ndarray, "instances bodies"]:
+        """Tell which bodies print the rows of each choice."""
+        watched = np.zeros((len(self.theirs), len(self.statements.body_loop)), dtype=np.bool_)
+        watched[self.instance, self.body] = True
+        return watched
+
+    def path_nats(
         self, instances: Int32[np.ndarray, " prompts"], tokens: UInt16[np.ndarray, "prompts rows"]
     ) -> Float64[np.ndarray, "prompts rows"]:
-        """Return -ln q of the first, the first two, … arguments of prompts, one token each."""
-        shares = self.first_arguments[instances[:, None], tokens]
-        if self.arguments.distinct:
-            shares = shares / (1.0 - (np.cumsum(shares, axis=1) - shares))
-        return -np.cumsum(np.log(shares), axis=1)
+        """Return -ln P(path and the first, the first two, ... rows) of prompts; `tokens` are their arguments."""
+        first = np.searchsorted(self.instance, instances, side="left")
+        counts = np.searchsorted(self.instance, instances, side="right") - first
+        prompt = np.repeat(np.arange(len(instances)), counts)
+        way = np.arange(len(prompt)) + np.repeat(first - (np.cumsum(counts) - counts), counts)
+        reaching = np.stack([self._reaching(n) for n in range(1, tokens.shape[1] + 1)], axis=1)
+        with np.errstate(divide="ignore"):
+            shares = np.log(reaching[way]) + np.cumsum(np.log(self._drawn(way, tokens[prompt])), axis=1)
+        joint = np.full(tokens.shape, -np.inf)
+        np.logaddexp.at(joint, prompt, shares)
+        return -joint
+
+    def _drawn(
+        self, way: Int64[np.ndarray, " pairs"], tokens: UInt16[np.ndarray, "pairs rows"]
+    ) -> Float64[np.ndarray, "pairs rows"]:
+        """Return the probability of each argument in a loop, given the earlier ones."""
+        every = np.arange(len(way))
+        left = self.own[way]
+        shares = np.take_along_axis(left, tokens.astype(np.int64), axis=1)
+        distinct = self._distinct[way]
+        for row in range(tokens.shape[1] if distinct.any() else 0):
+            token = tokens[:, row]
+            rest = left.sum(axis=1)
+            drawn = np.divide(left[every, token], rest, out=np.zeros(len(way)), where=rest > 0)
+            shares[:, row] = np.where(distinct, drawn, shares[:, row])
+            left[every, token] = 0.0
+        return shares
+
+    def _reaching(self, rows: int) -> Float64[np.ndarray, " ways"]:
+        """Return the probability of each way with a loop that prints `rows` rows or more."""
+        objects = self.statements.language.objects
+        shares = [
+            at_least(loop.law, objects=objects if loop.distinct else None, most=rows)[rows]
+            for loop in self.statements.loops
+        ]
+        return self.probability * np.array(shares, dtype=np.float64)[self._loop]
+
+    def _divergence(self, rows: int) -> Float64[np.ndarray, " ways"]:
+        """Return the Kullback-Leibler divergence in nats of the law of `rows` arguments in prompts from the loop's.
+
+        Infinite where prompts may print what the loop cannot, and where there is no closed form: for weighted draws
+        without replacement against other ones. Bounds hold without what is left out.
+        """
+        if rows == 1:
+            return self._one_draw
+        if not self.arguments.distinct:
+            return np.where(self._distinct, np.inf, rows * self._one_draw)
+        alike = np.where(self._one_draw < _ALIKE, 0.0, np.inf)
+        if self.arguments.power:
+            return np.where(self._distinct, alike, np.inf)
+        objects = self.statements.language.objects
+        orders = gammaln(objects + 1) - gammaln(objects - rows + 1)  # their logarithm
+        return np.where(self._distinct, alike, rows * (self._one_draw + math.log(objects)) - orders)
+
+    @cached_property
+    def _one_draw(self) -> Float64[np.ndarray, " ways"]:
+        """The divergence of the first argument in prompts from that in the loop."""
+        return rel_entr(self.theirs[self.instance], self.own).sum(axis=1)
+
+    @cached_property
+    def _loop(self) -> Int32[np.ndarray, " ways"]:
+        return self.statements.body_loop[self.body]
+
+    @cached_property
+    def _distinct(self) -> Bool[np.ndarray, " ways"]:
+        return np.array([loop.distinct for loop in self.statements.loops], dtype=np.bool_)[self._loop]
 
 
 def describe(statements: Statements, task: Task, form: TaskForm, arguments: ArgumentLaw) -> TaskDescription:
@@ -82,66 +153,54 @@ def describe(statements: Statements, task: Task, form: TaskForm, arguments: Argu
     """
     tables = statements.language.tables[task.functions][:, :, None]
     rows = rows_of_all_objects(task, form, tables)
-    wanted = row_tables(rows)
     first = _first_bodies(statements)
     bodies: dict[bytes, list[int]] = {}
     for body in np.flatnonzero(first).tolist():
-        bodies.setdefault(statements.body_table[body], []).append(body)
-    probability = np.zeros((len(wanted), len(statements.loops)))
-    watched = np.zeros((len(wanted), len(first)), dtype=np.bool_)
-    for instance, table in enumerate(wanted):
-        for body in bodies.get(table, ()):
-            number = int(statements.body_loop[body])
-            loop = statements.loops[number]
-            if loop.law is not None:
-                probability[instance, number] += first[body]
-                watched[instance, body] = loop_law(loop) == arguments
-    first_tokens = np.zeros((len(wanted), len(statements.language.vocabulary)))
+        if statements.loops[statements.body_loop[body]].law is not None:
+            bodies.setdefault(statements.body_table[body], []).append(body)
+    ways = [
+        (instance, body) for instance, table in enumerate(row_tables(rows)) for body in bodies.get(table, ())
+    ]
+    instance, body = np.array(ways, dtype=np.int64).reshape(-1, 2).T
+    theirs = np.zeros((len(rows), len(statements.language.vocabulary)))
     weights = arguments.weights(statements.language.objects)
-    np.add.at(first_tokens, (np.arange(len(wanted))[:, None], rows[:, 0, 0]), weights)
-    return TaskDescription(statements, arguments, probability, watched, first_tokens)
+    np.add.at(theirs, (np.arange(len(rows))[:, None], rows[:, 0, 0]), weights)
+    own = _first_tokens(statements, body)
+    return TaskDescription(statements, arguments, instance, body, first[body], theirs, own)
 
 
-def loop_law(loop: Loop) -> ArgumentLaw:
-    """Return the law by which a loop draws its objects."""
-    return ArgumentLaw(loop.distinct, loop.weights.numbers[0] if loop.weights.numbers else 0.0)
+def _first_tokens(
+    statements: Statements, bodies: Int64[np.ndarray, " bodies"]
+) -> Float64[np.ndarray, "bodies vocabulary"]:
+    """Return the law of the token that begins a loop over each body."""
+    laws = np.zeros((len(bodies), len(statements.language.vocabulary)))
+    for law, body in zip(laws, bodies.tolist(), strict=True):
+        part = slice(int(statements.body_first[body]), int(statements.body_first[body + 1]))
+        np.add.at(law, statements.tokens[statements.row_first[:-1][part]], statements.row_weight[part])
+    return laws
 
 
-def divergence(prompts: ArgumentLaw, loop: ArgumentLaw, objects: int, rows: int) -> float:
-    """Return the Kullback-Leibler divergence in nats of the law of `rows` arguments in prompts from a loop's.
-
-    Infinite where prompts print what the loop cannot. Raises NotImplementedError for draws without replacement
-    that are weighted and differ from the loop's: there is no closed form.
-    """
-    if prompts == loop:
-        return 0.0
-    if rows == 1 or not (prompts.distinct or loop.distinct):
-        theirs, own = prompts.weights(objects), loop.weights(objects)
-        return rows * float(np.sum(theirs * np.log(theirs / own)))
-    if not prompts.distinct:
-        return math.inf
-    if prompts.power or loop.power:
-        raise NotImplementedError("weighted draws without replacement against another law")
-    return rows * math.log(objects) - float(gammaln(objects + 1) - gammaln(objects - rows + 1))
-
-
-def examples_needed(description: TaskDescription, error_rate: float, *, most: int) -> int | None:
+def examples_needed(
+    description: TaskDescription,
+    error_rate: float,
+    *,
+    most: int,
+    weights: Float64[np.ndarray, " instances"] | None = None,
+) -> int | None:
     """Return the least number n of answers whose mean error rate B2 keeps at or below `error_rate`.
 
-    The mean is over choices of functions with a derivation. None where up to `most` answers do not suffice.
+    The mean is over choices of functions by `weights`, by default over all alike. None where up to `most` answers
+    do not suffice, as where one of the choices has no derivation.
     """
-    shown = np.isfinite(description.cost(1))
-    if not shown.any():
+    weights = np.ones(len(description.theirs)) if weights is None else weights
+    chosen = weights > 0
+    if not np.isfinite(description.cost(1)[chosen]).all():
         return None
     for rows in range(1, most + 1):
-        if float(description.cost(rows)[shown].mean()) / math.log(2) <= error_rate * rows:
+        errors = description.cost(rows)[chosen] / math.log(2)
+        if float(np.average(errors, weights=weights[chosen])) <= error_rate * rows:
             return rows
     return None
-
-
-def _reaches(loop: Loop, objects: int, rows: int) -> float:
-    """Return the probability that a loop prints `rows` rows or more."""
-    return float(at_least(loop.law, objects=objects if loop.distinct else None, most=rows)[rows])
 
 
 def _first_bodies(statements: Statements) -> Float64[np.ndarray, " bodies"]:
