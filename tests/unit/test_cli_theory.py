@@ -6,6 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from emergelab.grammar.holdout import draw_language
+from emergelab.grammar.library import find_grammar, load_grammar
+from emergelab.recipes.oracle import exactness
+from emergelab.rng import stream
+from emergelab.theory.ideal import Ideal
+from emergelab.theory.statements import enumerate_statements
 from study_runs import GRAMMAR, command, refused
 
 ASKED = ("--prompts", "24", "--key", "1")
@@ -122,6 +128,15 @@ def test_tables_are_printed(tiny: Path):
 )
 def test_mistakes(tiny: Path, arguments: tuple[str, ...], said: str):
     assert said in refused(arguments[0], tiny, *arguments[1:])
+
+
+def test_what_was_not_enumerated_is_added_up():
+    """A statement is of one remainder or another: what was enumerated and all of them make 1."""
+    language = draw_language(load_grammar(find_grammar("recursion")), stream(0, "world"))
+    statements = enumerate_statements(language, "full", most_bodies=200)
+    assert len(statements.remainders) > 1
+    told = exactness(Ideal(statements))["remainder"]
+    assert told == pytest.approx(1 - math.fsum(statements.start_probability), rel=1e-9)
 
 
 def test_what_was_not_enumerated_is_told():

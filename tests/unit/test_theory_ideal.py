@@ -174,7 +174,6 @@ def test_a_remainder_past_all_numbers_certifies_nothing():
     ideal = Ideal(enumerate_statements(language, "full", most_bodies=50))
     tokens, lengths = sampled(language, "full", 3, 2_000)
     spent = ideal.filtered(tokens, lengths)
-    assert lengths.max() == 2_000
     assert (spent.lo >= 0).all()
     assert (spent.lo <= spent.nats).all()
     assert (spent.nats <= spent.hi).all()
