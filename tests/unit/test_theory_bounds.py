@@ -1,5 +1,6 @@
 """Bounds and the identity B4, against closed forms and on random grammars."""
 
+import itertools
 import math
 
 import numpy as np
@@ -176,6 +177,57 @@ def test_the_identity_where_loops_differ_in_their_arguments(text: str):
     assert_identity(account)
     slack = (account.arguments + account.posterior)[:, -1]
     assert slack.mean() <= 3 * slack.std() / math.sqrt(len(slack))
+
+
+def every_prompt(language: Language, rows: int) -> tuple[PromptSet, np.ndarray]:
+    """Return the prompts of `single` with all sequences of arguments, choice by choice, and their probabilities."""
+    task = ground_task(language, "single")
+    form, law = task.form("direct"), prompt_arguments(language)
+    sequences = np.array(list(itertools.product(range(language.objects), repeat=rows)))
+    probabilities = np.ones(len(sequences))
+    for number, sequence in enumerate(sequences):
+        left = law.weights(language.objects)
+        for drawn in sequence:
+            probabilities[number] *= left[drawn] / left.sum()
+            left[drawn] *= not law.distinct
+    instance = np.repeat(np.arange(len(task.functions)), len(sequences))
+    variable = np.tile(sequences, (len(task.functions), 1))
+    printed = task.print_rows(form, language.tables[task.functions[instance]], variable).tokens
+    shape = (len(instance), rows)
+    tokens = np.concatenate(
+        [np.zeros((len(instance), 1), dtype=np.uint16), printed.swapaxes(1, 2).reshape(len(instance), -1)],
+        axis=1,
+    )
+    stop = np.broadcast_to(1 + form.width * np.arange(1, rows + 1, dtype=np.int32), shape)
+    nothing = np.full(shape, np.nan)
+    prompts = PromptSet(
+        task="single", form="direct", split="seen", tokens=tokens, argument=stop - form.width, stop=stop,
+        steps=(stop - 1)[..., None], fresh=np.ones(shape, dtype=np.bool_), chance=nothing,
+        step_chance=nothing[..., None], instance=instance.astype(np.int32),
+    )  # fmt: skip
+    return prompts, probabilities
+
+
+@pytest.mark.parametrize("text", [TWO_LAWS, BACKWARDS, ONCE_OR_OFTEN])
+def test_no_bound_is_broken_on_the_mean_over_all_prompts(text: str):
+    language = small_language_of(text)
+    prompts, probabilities = every_prompt(language, 3)
+    account = accounts(Ideal(enumerate_statements(language, "full")), prompts)
+    shape = (-1, len(probabilities), 3)
+    spent = np.einsum("s,isn->in", probabilities, account.answers.reshape(shape))
+    assert probabilities.sum() == pytest.approx(1)
+    assert (spent <= account.cost.reshape(shape)[:, 0] + 1e-9).all()
+
+
+def test_the_identity_beside_what_was_not_enumerated():
+    """The ideal predictor stays a law where enumeration stops, so that B4 and B1 hold for it as they are."""
+    language = language_of("recursion")
+    ideal = Ideal(enumerate_statements(language, "full", most_bodies=60))
+    assert ideal.statements.remainders
+    (prompts, *_) = prompts_of(language, "one")
+    account = accounts(ideal, prompts)
+    assert np.isfinite(account.cost).all()
+    assert_identity(account)
 
 
 def test_loops_of_two_laws_share_a_description():

@@ -109,7 +109,7 @@ def test_random_grammars(grammar: GrammarSyntax):
 
 
 def test_frequencies_of_sampled_documents():
-    language = small_language("held out") if "held out" in SMALL else small_language("stop")
+    language = small_language("held out")
     ideal = ideal_of(language, "train")
     tokens, lengths = sampled(language, "train", 20_000, 4)
     law = np.exp(ideal.log_probabilities(tokens).astype(np.float64))

@@ -43,7 +43,7 @@ def cumulative(items: pl.DataFrame, cells: pl.DataFrame) -> pl.DataFrame:
     """Add up the answers of every prompt from its first on; return `CUMULATIVE`.
 
     Nats have Hall's interval, see `estimate.mean`; counts of wrong answers, which are skewed too, the same.
-    Infinite nats have no interval. Prompts with a missing verdict before an answer are left out from there on.
+    Infinite nats have no interval.
     """
     whole = with_shots(items).filter((pl.col("step") == 0) & (pl.col("decoding") == "teacher_forced"))
     prompt = ["cell", "predictor", *_ASKED, "prompt"]

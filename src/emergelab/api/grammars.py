@@ -263,7 +263,7 @@ class Grammar:
         """
         import polars as pl  # noqa: PLC0415
 
-        from emergelab.recipes.oracle import OracleQuestion, bounds  # noqa: PLC0415 - compiles kernels
+        from emergelab.recipes.oracle import OracleQuestion, ideal_predictor, task_bounds  # noqa: PLC0415 - compiles kernels
 
         one_of("law", law, _LAWS)
         asked = OracleQuestion(
@@ -273,11 +273,9 @@ class Grammar:
             prompts=whole("prompts", prompts, least=2),
             key=self.key if self.prompt_key is None else self.prompt_key,
         )
-        rows = [
-            row
-            for task in chosen(tasks, self.tasks, f"Grammar {self.name}")
-            for row in bounds(self.language, replace(asked, task=task))["bounds"]
-        ]
+        names = chosen(tasks, self.tasks, f"Grammar {self.name}")
+        ideal = ideal_predictor(self.language, law)
+        rows = [row for task in names for row in task_bounds(ideal, replace(asked, task=task))]
         return pl.DataFrame(rows, infer_schema_length=None)
 
     def text_of(self, tokens: Integer[np.ndarray, " tokens"] | Sequence[int]) -> str:

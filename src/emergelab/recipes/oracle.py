@@ -173,14 +173,21 @@ def entropy_rate(ideal: _Reading, language: Language, asked: OracleQuestion) -> 
 
 def bounds(language: Language, asked: OracleQuestion) -> dict[str, Any]:
     """Return bounds and the ideal predictor's means over the first `shots` answers, by form and split."""
-    task = _task(language, asked)
+    _task(language, asked)
     ideal = ideal_predictor(language, asked.law)
     return {
         "law": asked.law,
         "key": asked.key,
         "exactness": exactness(ideal),
-        "bounds": [_bound(ideal, task, prompts, asked) for prompts in _prompts(language, asked)],
+        "bounds": task_bounds(ideal, asked),
     }
+
+
+def task_bounds(ideal: Ideal, asked: OracleQuestion) -> list[JsonObject]:
+    """Return the bounds of one task, by form and split; `ideal` is that of the law asked for."""
+    language = ideal.statements.language
+    task = _task(language, asked)
+    return [_bound(ideal, task, prompts, asked) for prompts in _prompts(language, asked)]
 
 
 def _bound(ideal: Ideal, task: Task, prompts: PromptSet, asked: OracleQuestion) -> JsonObject:

@@ -22,7 +22,6 @@ from emergelab.theory.statements import Statements
 
 _PLACES = 2048
 _MOST_BYTES = 2_000_000_000
-_LAW_BYTES = 400_000_000
 
 
 @dataclass(frozen=True, eq=False)
