@@ -478,3 +478,16 @@ def test_the_page_has_the_table_its_file_and_the_sentence(tmp_path: Path):
 def test_a_table_of_the_theory_without_a_column_is_refused():
     with pytest.raises(ArtifactError, match="'gaps' has no column tokens"):
         replace(CONTENT, gaps=CONTENT.gaps.drop("tokens"))  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def test_a_bound_that_long_loops_do_not_reach_ends_and_is_not_denied():
+    single = (pl.col("task") == "single") & (pl.col("answers") == pl.col("answers").max())
+    assert CONTENT.bounds is not None
+    lost = ["bound_nats", "bound_errors", "R_nats"]
+    content = replace(
+        CONTENT, bounds=CONTENT.bounds.with_columns(pl.when(~single).then(name).alias(name) for name in lost)
+    )
+    prepared = prepare(content)
+    said = against_words.first_answers(against.first_answers(prepared), prepared)
+    assert "On single the bound ends where no loop prints so many rows" in said
+    assert "There is no bound on single" not in said

@@ -275,7 +275,7 @@ def test_prompts_that_repeat_what_loops_cannot():
 
 
 def test_distinct_arguments_against_a_loop_with_replacement():
-    """They cost n ln O - ln O!/(O-n)! more: arguments that never repeat are one order of few."""
+    """They cost n ln O - ln O!/(O-n)!: arguments that never repeat are one order of few."""
     language = language_of("functions")
     ideal = Ideal(enumerate_statements(language, "full"))
     task = ground_task(language, "single")

@@ -180,9 +180,17 @@ def _unless_out_of_reach(found: Information) -> Information:
     return replace(found, absent=_NO_THEORY) if found.frame.is_empty() else found
 
 
-def without_bound(prepared: Prepared, law: str) -> list[str]:
-    """Return the panels that have no bound under a law."""
+def ending_bounds(prepared: Prepared) -> list[str]:
+    """Return the panels whose bound under the whole grammar ends before the last answer."""
     if prepared.bounds.is_empty():
         return []
-    rows = prepared.bounds.filter((pl.col("law") == law) & pl.col("bound_nats").is_null())
+    ends = (pl.col("law") == "full") & pl.col("D_nats").is_not_null() & pl.col("bound_nats").is_null()
+    return prepared.bounds.filter(ends)["panel"].unique(maintain_order=True).to_list()
+
+
+def without_bound(prepared: Prepared, law: str) -> list[str]:
+    """Return the panels that have no bound under a law, for a single answer neither: no derivation prints them."""
+    if prepared.bounds.is_empty():
+        return []
+    rows = prepared.bounds.filter((pl.col("law") == law) & pl.col("D_nats").is_null())
     return rows["panel"].unique(maintain_order=True).to_list()

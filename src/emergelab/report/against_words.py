@@ -7,7 +7,15 @@ from typing import Any
 import polars as pl
 
 from emergelab.report import facts, words
-from emergelab.report.against import BOUND, ERRORS, ROLES, TOGETHER, learning_gaps, without_bound
+from emergelab.report.against import (
+    BOUND,
+    ERRORS,
+    ROLES,
+    TOGETHER,
+    ending_bounds,
+    learning_gaps,
+    without_bound,
+)
 from emergelab.report.information import Information
 from emergelab.report.labels import IDEALS, panel_words
 from emergelab.report.series import MODELS, Prepared, at_the_end
@@ -116,6 +124,8 @@ def _no_bound(prepared: Prepared) -> str:
     said = ""
     if never:
         said += f"There is no bound on {_panels(never)}: no derivation of the grammar prints this. "
+    if ends := ending_bounds(prepared):
+        said += f"On {_panels(ends)} the bound ends where no loop prints so many rows or repeats what prompts do. "
     if untrained:
         said += (
             f"Under the training law there is no bound on {_panels(untrained)}: no document of the corpus can print "

@@ -101,10 +101,10 @@ def _nats(rows: pl.DataFrame) -> str:
 
 
 def _over_choices(row: pl.DataFrame, name: str, why_none: str = "") -> dict[str, str]:
-    """Return a mean over choices with the least and the most; a dash, and why, where there is none."""
+    """Return a mean over choices with the least and the most; infinity, and why, where it is that."""
     mean, least, most = (row[f"{name}{end}"][0] for end in ("", "_min", "_max"))
     if mean is None:
-        return {"value": words.MISSING, "under": why_none}
+        return {"value": "∞", "under": why_none}
     same = words.nats(least) == words.nats(most)
     return {
         "value": words.nats(mean),
