@@ -299,7 +299,7 @@ def test_weighted_prompts_without_replacement_follow_plackett_and_luce() -> None
 
 
 def test_more_rows_than_objects_are_refused_where_loops_repeat_nothing() -> None:
-    with pytest.raises(UserError, match=r"evaluate\.shots = 5 at most"):
+    with pytest.raises(UserError, match="Use 5 shots at most"):
         arguments_of(", all", 7)
 
 

@@ -235,7 +235,7 @@ def test_prompts_longer_than_a_loop_without_replacement_are_told_before_training
     assert grid_of(path, "evaluate.shots=4").cells
     message = refused("run", path, "--dry-run", "--set", "evaluate.shots=5")
     assert "5 objects once, and the prompts need 6 rows" in message
-    assert "evaluate.shots = 4" in message
+    assert "4 shots at most" in message
 
 
 def test_every_run_and_cell_of_the_grid_is_a_step_of_its_own(study: Path):

@@ -40,7 +40,8 @@ def leaves(values: Parameters):
 def theirs(steps: int):
     values = initialise(SPEC, [stream(0, "a"), stream(0, "b")])
     matrices, others = leaves(values)
-    muon = torch.optim.Muon([m for stack in matrices.values() for m in stack], lr=0.01, weight_decay=0.1)
+    every = [m for stack in matrices.values() for m in stack]
+    muon = torch.optim.Muon(every, lr=0.5 * TRAIN.matrix_learning_rate, weight_decay=0.1)
     adam = torch.optim.AdamW(
         others.values(), lr=0.5 * TRAIN.other_learning_rate, betas=TRAIN.betas, weight_decay=0.0
     )
