@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from emergelab.corpus.prompts import make_prompts
@@ -128,7 +128,7 @@ def test_the_identity_on_shipped_grammars(name: str):
                 assert slack.mean() <= 3 * slack.std() / math.sqrt(len(slack)) + 1e-9
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(grammar=valid_grammars(max_objects=4), rows=st.integers(1, 4))
 def test_the_identity_on_random_grammars(grammar: GrammarSyntax, rows: int):
     try:
@@ -142,7 +142,6 @@ def test_the_identity_on_random_grammars(grammar: GrammarSyntax, rows: int):
     except EmergelabError:
         assume(condition=False)
         return
-    assume(not ideal.statements.remainders)
     for prompts in asked:
         assert_identity(accounts(ideal, prompts))
 
