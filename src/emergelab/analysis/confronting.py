@@ -45,12 +45,15 @@ def cumulative(items: pl.DataFrame, cells: pl.DataFrame) -> pl.DataFrame:
     Nats have Hall's interval, see `estimate.mean`; counts of wrong answers, which are skewed too, the same.
     Infinite nats have no interval.
     """
-    whole = with_shots(items).filter((pl.col("step") == 0) & (pl.col("decoding") == "teacher_forced"))
     prompt = ["cell", "predictor", *_ASKED, "prompt"]
-    sums = whole.sort(*prompt, "shots").with_columns(
-        pl.col("nats").cast(pl.Float64).cum_sum().over(prompt),
-        errors=(~pl.col("correct")).cast(pl.Float64).cum_sum().over(prompt),
-        answers=pl.col("shots") + 1,
+    sums = (
+        _answers(items)
+        .sort(*prompt, "shots")
+        .with_columns(
+            pl.col("nats").cum_sum().over(prompt),
+            errors=(~pl.col("correct")).cast(pl.Float64).cum_sum().over(prompt),
+            answers=pl.col("shots") + 1,
+        )
     )
     groups = sums.group_by("cell", "predictor", *_ASKED, "answers", maintain_order=True).agg(
         pl.len().alias("n"), *(part for name in ("nats", "errors") for part in _moments(name))

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from emergelab.errors import UserError
-from emergelab.grammar.language import Language
+from emergelab.grammar.language import Language, power_law
 from emergelab.grammar.syntax import Each, walk
 
 
@@ -21,8 +21,7 @@ class ArgumentLaw:
 
     def weights(self, objects: int) -> Float64[np.ndarray, " objects"]:
         """Return the probabilities of the first draw."""
-        weights = np.arange(1, objects + 1, dtype=np.float64) ** -self.power
-        return weights / weights.sum()
+        return power_law(objects, self.power)
 
 
 def loop_arguments(loop: Each) -> ArgumentLaw:

@@ -123,7 +123,12 @@ def vocabulary_of(syntax: GrammarSyntax) -> Vocabulary:
 
 def family_weights(family: Family) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Return the probabilities of a draw from the family, float64[count]: the j-th has weight j^-power."""
-    weights = np.arange(1, family.count + 1, dtype=np.float64) ** -family.power
+    return power_law(family.count, family.power)
+
+
+def power_law(count: int, power: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Return the probabilities of `count` things of which the j-th has weight j^-power, float64[count]."""
+    weights = np.arange(1, count + 1, dtype=np.float64) ** -power
     return weights / weights.sum()
 
 

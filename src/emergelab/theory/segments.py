@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int32, Int64, UInt16
 
 from emergelab.grammar.bodies import PAD
+from emergelab.grammar.language import power_law
 from emergelab.grammar.syntax import UNIFORM_OBJECTS, Law
 from emergelab.theory.refusals import ExactnessError
 
@@ -38,9 +39,7 @@ def loop_of(law: Law | None, weights: Law, *, distinct: bool) -> Loop:
 
 def object_weights(weights: Law, objects: int) -> Float64[np.ndarray, " objects"]:
     """Return the probabilities of the objects in one draw."""
-    power = weights.numbers[0] if weights.name == "power" else 0.0
-    shares = np.arange(1, objects + 1, dtype=np.float64) ** -power
-    return shares / shares.sum()
+    return power_law(objects, weights.numbers[0] if weights.name == "power" else 0.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -35,6 +35,7 @@ from emergelab.grammar.sites import LawName, SiteProduction, draw_probabilities,
 from emergelab.grammar.syntax import Law
 from emergelab.theory.laws import at_least, goes_on
 from emergelab.theory.revealed import NOTHING, Revealed, Unknowns, canonical
+from emergelab.theory.segments import object_weights
 
 # Code is made of tuples, for states are compared and hashed: the kind first, then
 TERMINAL = 0  # token
@@ -588,7 +589,6 @@ def _more(law: Law, objects: int | None, done: int) -> float:
 @functools.lru_cache(maxsize=_MOST_REMEMBERED)
 def _object_law(law: Law, objects: int, used: int) -> Float64[np.ndarray, " objects"]:
     """Return the law of the next object, given those used."""
-    power = law.numbers[0] if law.name == "power" else 0.0
-    weights = np.arange(1, objects + 1, dtype=np.float64) ** -power
+    weights = object_weights(law, objects)
     weights[[x for x in range(objects) if used >> x & 1]] = 0.0
     return weights / weights.sum()
