@@ -13,6 +13,7 @@ from emergelab.analysis import intervals
 WILSON = "wilson"
 SKEWED_T = "hall_t"
 CLUSTER_T = "cluster_t"
+STUDENT_T = "student_t"
 PAIRED_SHARES = "bonett_price"
 NO_VALUES = "none: no values"
 ONE_VALUE = "none: one value"

@@ -40,7 +40,7 @@ def pooled_scores(scores: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
     In simulations with 5 and 10 seeds this covers where the alternatives do not: resampling the seeds
     covers .75 to .88, and resampling the prompts within them as well up to 1.00 where the seeds agree.
     """
-    scales = [_pooled(runs, items) for runs in _repeated_runs(scores)]
+    scales = [_pooled(runs, items) for runs in repeated_runs(scores)]
     return pl.concat([CURVES.to_frame(), *scales])
 
 
@@ -87,8 +87,11 @@ def _pooled(runs: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
     return conform(pooled.with_columns(seedless, *_limits(pooled), *_methods()), CURVES)
 
 
-def _repeated_runs(scores: pl.DataFrame) -> list[pl.DataFrame]:
-    """Return, scale by scale, the cells that differ from at least four others in their seed alone."""
+def repeated_runs(scores: pl.DataFrame) -> list[pl.DataFrame]:
+    """Return, scale by scale, the cells that differ from at least four others in their seed alone.
+
+    `scores` may be the scores or the cells. Raises ValueError on two cells of one scale and seed.
+    """
     runs = (
         scores.select("cell", *SCALE, "flops", "seed", *LOSS)
         .unique(maintain_order=True)
