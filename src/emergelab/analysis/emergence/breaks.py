@@ -66,8 +66,17 @@ class _Whitened:
 
     def residuals(self, values: Draws) -> Float64[np.ndarray, "draws shapes"]:
         """Return the residual sum of squares of every shape."""
-        left = np.square(values).sum(axis=1) - np.square(values @ self.base.T).sum(axis=1)
-        return np.maximum(left[:, None] - np.square(np.maximum(values @ self.units.T, 0.0)), 0.0)
+        return np.maximum(
+            self._left(values)[:, None] - np.square(np.maximum(values @ self.units.T, 0.0)), 0.0
+        )
+
+    def least(self, values: Draws) -> Float64[np.ndarray, " draws"]:
+        """Return the least residual sum of squares: what the best shape takes away is the most."""
+        most = np.maximum((values @ self.units.T).max(axis=1), 0.0)
+        return np.maximum(self._left(values) - np.square(most), 0.0)
+
+    def _left(self, values: Draws) -> Float64[np.ndarray, " draws"]:
+        return np.square(values).sum(axis=1) - np.square(values @ self.base.T).sum(axis=1)
 
     def fitted(self, values: Points, shape: int) -> Points:
         unit = self.units[shape]
@@ -185,7 +194,7 @@ def _likelihoods(residuals: np.ndarray, points: int) -> np.ndarray:
 
 
 def _best(values: Draws, families: list[_Whitened]) -> np.ndarray:
-    least = np.min([family.residuals(values).min(axis=1) for family in families], axis=0)
+    least = np.min([family.least(values) for family in families], axis=0)
     return _likelihoods(least, values.shape[1])
 
 

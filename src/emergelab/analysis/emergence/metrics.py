@@ -7,7 +7,7 @@ and Koyejo 2023, arXiv 2304.15004). Nats add up over tokens and show the progres
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -39,13 +39,17 @@ class Question:
 
 @dataclass(frozen=True)
 class Emergence:
-    """Threshold, sharpness (logarithms of x; nats for loss) and jump of one metric over one scale."""
+    """Threshold, sharpness (logarithms of x; nats for loss) and jump of one metric over one scale.
+
+    `rises` are what the runs' rises were found to be.
+    """
 
     metric: Metric
     curve: Curve
     threshold: Threshold
     sharpness: Estimate
     jump: Break
+    rises: list[Rise] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ def emergence(metric: Metric, curve: Curve, random: Stream, question: Question |
         threshold_of(curve, rises, level=asked.level),
         sharpness_of(curve, rises),
         find_break(curve, random, span=asked.span),
+        rises,
     )
 
 
@@ -110,7 +115,9 @@ def across_metrics(
         name: emergence(name, curve, random.child(name), asked.get(name)) for name, curve in there.items()
     }
     verdict, reason = _judged(found["accuracy"].jump, found["nats"].jump)
-    return AcrossMetrics(verdict, reason, _progress(curves, random), tuple(found.values()))
+    return AcrossMetrics(
+        verdict, reason, _progress(curves.nats, found["accuracy"], random), tuple(found.values())
+    )
 
 
 def _judged(accuracy: Break, nats: Break) -> tuple[Answer, str]:
@@ -124,14 +131,14 @@ def _judged(accuracy: Break, nats: Break) -> tuple[Answer, str]:
     return "undecided", f"accuracy: {pair[0]} ({accuracy.reason}); nats: {pair[1]} ({nats.reason})"
 
 
-def _progress(curves: TaskCurves, random: Stream) -> Estimate:
-    rises = [rise for rise in fit_rises(curves.accuracy, random.child("accuracy")) if rise.place.size]
+def _progress(nats: Curve, accuracy: Emergence, random: Stream) -> Estimate:
+    rises = [rise for rise in accuracy.rises if rise.place.size]
     if not rises:
-        return Estimate(None, None, None, curves.nats.n, NO_VALUES)
-    shares = _shares_done(curves.nats, rises, random.child("progress").generator())
+        return Estimate(None, None, None, nats.n, NO_VALUES)
+    shares = _shares_done(nats, rises, random.child("progress").generator())
     tails = [(1 - intervals.LEVEL) / 2, 0.5, (1 + intervals.LEVEL) / 2]
     lo, value, hi = (float(end) for end in np.quantile(shares, tails))
-    return Estimate(value, lo, hi, curves.nats.n, PROGRESS)
+    return Estimate(value, lo, hi, nats.n, PROGRESS)
 
 
 def _shares_done(nats: Curve, rises: list[Rise], generator: np.random.Generator) -> np.ndarray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Float64
@@ -57,6 +58,12 @@ class Shapes:
 
 def shapes_over(u: Points, span: float) -> Shapes:
     """Return the shapes over ascending positions; no `span` of them holds most of a smooth curve's change."""
+    return _shapes_over(tuple(u.tolist()), span)
+
+
+@lru_cache(maxsize=4)  # the curves of a study are over few scales
+def _shapes_over(positions: tuple[float, ...], span: float) -> Shapes:
+    u = np.array(positions)
     reach = float(u[-1] - u[0])
     fine = np.linspace(u[0], u[-1], _FINE)
     # A line may fall, so that a curve that does is no jump for want of one.
