@@ -1,0 +1,314 @@
+"""Performance curves: what a share θ of failing text-pieces says of single skills.
+
+Text-pieces need k skills each, drawn independently by a measure μ1. A share θ of the pieces fails, whichever they
+are, and a failing piece is charged to all its skills. The failure of a skill is the number of its failing edges
+over the number of edges that it has in expectation. Four curves bound the failure βθ of the worst α-share of skills,
+for every failing set of measure θ at once (KL and H: binary divergence and entropy, in nats):
+
+    theorem   KL(βα ‖ α) > H(θ) / (kθ)        union bound and Chernoff; Arora and Goyal 2023 (arXiv 2307.15936)
+    sharper   KL(βα ‖ α) > ln(1/θ) / k        infinitely many pieces
+    exact     β = E[X; X in its top θ] / (kαθ), X ~ Binomial(k, α)       infinitely many pieces, tight
+    markov    α = 1/β                         mean failure is θ
+
+All but 1 - α of the skills (in μ1-measure; by count where all skills are alike) fail at most βθ. The first
+two speak for 1 < β < 1/α only: where they say nothing the result is NaN, and `markov` holds. A graph of N1
+skills and N2 pieces adds (N1/N2)·H(α) + ln(1/δ)/N2 to H(θ) in `theorem`, which then holds with probability 1 - δ.
+Shares and rates are fractions; all functions broadcast and return float64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float64
+from numpy.typing import ArrayLike
+from scipy import special
+from scipy.optimize import elementwise
+
+from emergelab.theory.curve_checks import (
+    CurveError,
+    counts_of,
+    ratio_of,
+    require_failure_below_one,
+    share_of,
+)
+
+_STEPS = 100
+_CLOSE = 1e-14  # relative, of the exact curve's roots
+_ROOM = 1e-12  # for rounding, at the ends of a bracket
+
+Points = Float64[np.ndarray, "*points"]
+
+
+class Curve(StrEnum):
+    """The curves by name, the loosest that uses k first; `markov` needs no k at all."""
+
+    theorem = "theorem"
+    sharper = "sharper"
+    exact = "exact"
+    markov = "markov"
+
+
+class TupleKind(StrEnum):
+    """What a tuple of skills is: `concatenated` takes one skill from each of several pieces joined to one, `within`
+    takes several skills of one piece.
+    """
+
+    concatenated = "concatenated"
+    within = "within"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FiniteGraph:
+    """A graph of so many skills and pieces, and the probability with which `theorem` shall hold.
+
+    `alike` tells that μ1 is the same for all skills, so that sets of measure α are as few as exp(N1·H(α)); else there
+    may be 2^N1 of them.
+    """
+
+    skills: int
+    pieces: int
+    confidence: float = 0.95
+    alike: bool = True
+
+    def __post_init__(self) -> None:
+        counts_of("skills", self.skills)
+        counts_of("pieces", self.pieces)
+        share_of("confidence", self.confidence)
+
+    def extra(self, alpha: Points) -> Points:
+        """Return the nats that are added to H(θ): (N1/N2)·H(α) + ln(1/δ)/N2."""
+        sets = entropy(alpha) if self.alike else np.full_like(alpha, np.log(2.0))
+        return (self.skills * sets - np.log1p(-self.confidence)) / self.pieces
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuples:
+    """Tuples of `size` skills of a named kind; curves of tuples are curves of single skills at another θ or k."""
+
+    size: int
+    kind: TupleKind
+
+    def __post_init__(self) -> None:
+        counts_of("tuples", self.size)
+
+    def theta(self, theta: ArrayLike) -> Points:
+        """Return the share of failing pieces that tuples see: one of `size` joined pieces fails with 1 - (1-θ)^size."""
+        shares = share_of("theta", theta)
+        joined = self.kind is TupleKind.concatenated
+        return -np.expm1(self.size * np.log1p(-shares)) if joined else shares
+
+    def single_theta(self, theta: ArrayLike) -> Points:
+        """Return the share of failing single pieces at which tuples see `theta`."""
+        shares = share_of("theta", theta)
+        joined = self.kind is TupleKind.concatenated
+        return -np.expm1(np.log1p(-shares) / self.size) if joined else shares
+
+    def k(self, k: ArrayLike) -> Points:
+        """Return how many tuples a piece holds (Hoeffding's disjoint ones). Raises `CurveError` where it is none."""
+        counts = counts_of("k", k)
+        if self.kind is TupleKind.concatenated:
+            return counts
+        if (counts < self.size).any():
+            raise CurveError(
+                f"k is {counts.min():g} and tuples are {self.size}. A tuple within one piece has no more skills than "
+                "the piece. Take smaller tuples, or the kind `concatenated`."
+            )
+        return np.floor(counts / self.size)
+
+
+def failure(
+    curve: Curve, theta: ArrayLike, alpha: ArrayLike, k: ArrayLike, graph: FiniteGraph | None = None
+) -> Points:
+    """Return the failure βθ that no more than the worst `alpha` of skills exceed, NaN where a curve says nothing.
+
+    `graph` is for `theorem` and `markov`; the others raise `CurveError` with it, as an adversary may exceed them.
+    """
+    _require_known_limit(curve, graph)
+    theta, alpha, k = _broadcast(share_of("theta", theta), share_of("alpha", alpha), counts_of("k", k))
+    match curve:
+        case Curve.exact:
+            return _exact_failure(theta, alpha, k)
+        case Curve.markov:
+            return np.minimum(theta / alpha, 1.0)
+        case _:
+            rate = theta / alpha * _divergent(alpha, _required(curve, theta, alpha, k, graph))
+            return np.where(rate < 1, rate, np.nan)
+
+
+def share(
+    curve: Curve, theta: ArrayLike, beta: ArrayLike, k: ArrayLike, graph: FiniteGraph | None = None
+) -> Points:
+    """Return the smallest share α of skills such that all others fail at most `beta`·θ, NaN where there is none.
+
+    There is one under `theorem` and `sharper` iff ln β exceeds their right side at α = 1/β.
+    """
+    _require_known_limit(curve, graph)
+    theta, beta, k = _broadcast(share_of("theta", theta), ratio_of(beta), counts_of("k", k))
+    require_failure_below_one(theta, beta)
+    match curve:
+        case Curve.exact:
+            return _exact_share(theta, beta, k)
+        case Curve.markov:
+            return 1 / beta
+        case _:
+            return _bounded_share(curve, theta, beta, k, graph)
+
+
+def largest_theta(
+    curve: Curve, rate: ArrayLike, alpha: ArrayLike, k: ArrayLike, graph: FiniteGraph | None = None
+) -> Points:
+    """Return the largest share θ of failing pieces at which the curve keeps all but `alpha` of skills at `rate`.
+
+    Where `theorem` or `sharper` say nothing, `markov` counts. `rate` is a failure rate, βθ.
+    """
+    rate, alpha, k = _broadcast(share_of("failure", rate), share_of("alpha", alpha), counts_of("k", k))
+    if curve is Curve.markov:
+        return rate * alpha
+
+    def excess(theta: Points, rate: Points, alpha: Points, k: Points) -> Points:
+        found = failure(curve, theta, alpha, k, graph)
+        return np.fmin(found, theta / alpha) - rate
+
+    # The worst skills fail no less than the mean, θ, and by Markov no more than θ/α; both may be reached.
+    low, high = rate * alpha * (1 - _ROOM), np.minimum(rate * (1 + _ROOM), 1 - _ROOM)
+    return _root(excess, (low, high), (rate, alpha, k))
+
+
+def entropy(share: Points) -> Points:
+    """Return the binary entropy in nats."""
+    return special.entr(share) + special.entr(1 - share)
+
+
+def divergence(first: Points, second: Points) -> Points:
+    """Return the binary Kullback-Leibler divergence KL(first ‖ second) in nats."""
+    return special.rel_entr(first, second) + special.rel_entr(1 - first, 1 - second)
+
+
+def _broadcast(*values: Points) -> tuple[Points, ...]:
+    return tuple(np.array(value) for value in np.broadcast_arrays(*values))
+
+
+def _require_known_limit(curve: Curve, graph: FiniteGraph | None) -> None:
+    if graph is not None and curve in {Curve.sharper, Curve.exact}:
+        raise CurveError(
+            f"The curve is `{curve}`, which holds for infinitely many pieces: in a finite graph an adversary may exceed "
+            "it. Take `theorem`, or leave out the numbers of skills and pieces."
+        )
+
+
+def _required(curve: Curve, theta: Points, alpha: Points, k: Points, graph: FiniteGraph | None) -> Points:
+    """Return the right side of `theorem` or `sharper`, nats."""
+    if curve is Curve.sharper:
+        return -np.log(theta) / k
+    extra = 0.0 if graph is None else graph.extra(alpha)
+    return (entropy(theta) + extra) / (k * theta)
+
+
+def _divergent(alpha: Points, nats: Points) -> Points:
+    """Return the p in (α, 1) with KL(p ‖ α) = `nats`, NaN where the divergence never reaches it."""
+
+    def excess(p: Points, alpha: Points, nats: Points) -> Points:
+        return divergence(p, alpha) - nats
+
+    found = _root(excess, (alpha, np.ones_like(alpha)), (alpha, nats))
+    return np.where(nats < -np.log(alpha), found, np.nan)
+
+
+def _bounded_share(curve: Curve, theta: Points, beta: Points, k: Points, graph: FiniteGraph | None) -> Points:
+    """Solve for α. The divergence less what is required is convex in α and negative at 0: one root at most."""
+
+    def excess(alpha: Points, theta: Points, beta: Points, k: Points) -> Points:
+        reached = divergence(np.minimum(beta * alpha, 1.0), alpha)
+        return reached - _required(curve, theta, alpha, k, graph)
+
+    most = 1 / beta
+    solvable = excess(most, theta, beta, k) > 0
+    found = _root(excess, (np.full_like(beta, np.finfo(np.float64).tiny), most), (theta, beta, k))
+    return np.where(solvable, found, np.nan)
+
+
+def _root(function: Any, bracket: tuple[Points, Points], arguments: tuple[Points, ...]) -> Points:
+    """Return the roots of an increasing function, vectorised (Chandrupatla's method)."""
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        return np.asarray(elementwise.find_root(function, bracket, args=arguments).x, dtype=np.float64)
+
+
+def _exact_failure(theta: Points, alpha: Points, k: Points) -> Points:
+    cut = _upper_quantile(theta, alpha, k)
+    mean = k * alpha
+    # Where fewer than θ of the pieces touch the worst skills at all, all of these may fail.
+    return np.minimum((cut * theta + _excess(cut, alpha, k)) / mean, 1.0)
+
+
+def _upper_quantile(theta: Points, alpha: Points, k: Points) -> Points:
+    """Return the least t with P(X > t) ≤ θ for X ~ Binomial(k, α), by bisection."""
+    low, high = np.full_like(k, -1.0), k
+    for _ in range(int(np.ceil(np.log2(k.max(initial=1) + 1)))):
+        middle = np.ceil((low + high) / 2)
+        enough = _above(middle, alpha, k) <= theta
+        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
+    return high
+
+
+def _above(t: Points, alpha: Points, k: Points) -> Points:
+    """Return P(X > t) for X ~ Binomial(k, α) and t = 0 ... k."""
+    inside = t < k
+    return np.where(inside, special.betainc(t + 1, np.where(inside, k - t, 1.0), alpha), 0.0)
+
+
+def _at_least_elsewhere(t: Points, alpha: Points, k: Points) -> Points:
+    """Return P(Y ≥ t) for Y ~ Binomial(k - 1, α): the probability that the other skills make up for t."""
+    inside = (t > 0) & (t < k)
+    found = special.betainc(np.where(inside, t, 1.0), np.where(inside, k - t, 1.0), alpha)
+    return np.where(inside, found, np.where(t <= 0, 1.0, 0.0))
+
+
+def _excess(t: Points, alpha: Points, k: Points) -> Points:
+    """Return E max(X - t, 0) for X ~ Binomial(k, α)."""
+    return np.maximum(k * alpha * _at_least_elsewhere(t, alpha, k) - t * _above(t, alpha, k), 0.0)
+
+
+def _exact_share(theta: Points, beta: Points, k: Points) -> Points:
+    """Solve the exact curve for α by Newton's method within a bracket.
+
+    E[X; X in its top θ] = min over t of θt + E max(X - t, 0) (Rockafellar and Uryasev 2000), and for every t that less
+    kαβθ is convex in α, so that its tangent at the minimising t leads on.
+    """
+    shape = beta.shape
+    theta, beta, k = (value.ravel() for value in (theta, beta, k))
+    low = -np.expm1(np.log1p(-theta) / k)  # there all edges of the worst skills may fail
+    high = 1 / beta
+    alpha = low.copy()
+    open_ = np.arange(alpha.size)
+    for _ in range(_STEPS):
+        found, step = _tangent(theta[open_], alpha[open_], beta[open_], k[open_])
+        positive = found > 0
+        low[open_] = np.where(positive, alpha[open_], low[open_])
+        high[open_] = np.where(positive, high[open_], alpha[open_])
+        next_ = _within(alpha[open_] - step, low[open_], high[open_])
+        moved = np.abs(next_ - alpha[open_]) > _CLOSE * next_
+        alpha[open_] = next_
+        open_ = open_[moved]
+        if not open_.size:
+            break
+    return alpha.reshape(shape)
+
+
+def _within(value: Points, low: Points, high: Points) -> Points:
+    inside: Bool[np.ndarray, "*points"] = (value >= low) & (value <= high)
+    return np.where(inside, value, (low + high) / 2)
+
+
+def _tangent(theta: Points, alpha: Points, beta: Points, k: Points) -> tuple[Points, Points]:
+    """Return E[X; X in its top θ] - kαβθ and Newton's step."""
+    cut = np.maximum(_upper_quantile(theta, alpha, k), 1.0)
+    reached = _at_least_elsewhere(cut, alpha, k)
+    mean = k * alpha
+    value = cut * theta + np.maximum(mean * reached - cut * _above(cut, alpha, k), 0.0) - mean * beta * theta
+    slope = k * (reached - beta * theta)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return value, value / slope
