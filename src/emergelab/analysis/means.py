@@ -25,8 +25,9 @@ def mean_columns(groups: pl.DataFrame, name: str) -> list[pl.Series | pl.Expr]:
     `groups` has the `moments` of the column and the number of values, `n`. The interval is Hall's, see
     `estimate.mean`.
     """
+    mean, deviation, skewness, n = numbers(groups, name, f"{name}_deviation", f"{name}_skewness", "n")
     with np.errstate(invalid="ignore"):
-        interval = intervals.skewed_mean(*numbers(groups, name, f"{name}_deviation", f"{name}_skewness", "n"))
+        interval = intervals.skewed_mean(mean, deviation, skewness, n)
     return _columns(name, interval, estimate.SKEWED_T)
 
 

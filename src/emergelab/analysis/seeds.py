@@ -51,8 +51,10 @@ def crossed_shares(answers: pl.DataFrame) -> pl.DataFrame:
     return _with_interval(pooled, interval, POOLED_SHARE)
 
 
-def crossed_gains(answers: pl.DataFrame) -> pl.DataFrame:
-    """Pool gains and losses (`value` 1.0, 0.0 or -1.0) as `crossed` does; add Student's `lo`, `hi`, `method`.
+def crossed_gains(answers: pl.DataFrame, *, most: float = 1.0) -> pl.DataFrame:
+    """Pool gains and losses (whole `value`s from -`most` to `most`) as `crossed` does; add `lo`, `hi`, `method`.
+
+    The interval is Student's, cut at `most`.
 
     The variance is at least that of one prompt gained and one lost, added as for a single run (see
     `intervals.paired_shares`): that nothing varied this time does not say that nothing can.
@@ -60,7 +62,7 @@ def crossed_gains(answers: pl.DataFrame) -> pl.DataFrame:
     pooled = crossed(answers)
     value, variance, seeds, prompts = numbers(pooled, "value", "variance", "seeds", "prompts")
     lo, hi = intervals.student(value, np.maximum(variance, 2 / np.square(prompts + 2)), seeds - 1)
-    return _with_interval(pooled, (np.clip(lo, -1.0, 1.0), np.clip(hi, -1.0, 1.0)), POOLED_MEAN)
+    return _with_interval(pooled, (np.clip(lo, -most, most), np.clip(hi, -most, most)), POOLED_MEAN)
 
 
 def _with_interval(pooled: pl.DataFrame, interval: intervals.Interval, method: str) -> pl.DataFrame:

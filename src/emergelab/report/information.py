@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from emergelab.analysis import estimate
-from emergelab.analysis.gains import paired_gain, paired_verdicts
+from emergelab.analysis.gains import paired_answers, paired_gain
 from emergelab.analysis.seeds import crossed, crossed_gains, crossed_shares
 from emergelab.report.labels import PANEL, SPLIT_WORDS
 from emergelab.report.series import FRESH, NAMES, TRAINED, Prepared, at_most_shots
@@ -287,7 +287,7 @@ def _paired(items: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
 
 def _paired_over_seeds(items: pl.DataFrame, labels: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     """Return the gain over all seeds, which answer the same prompts."""
-    pairs = paired_verdicts(items).filter(FRESH).join(labels, on="cell")
+    pairs = paired_answers(items).filter(FRESH).join(labels, on="cell")
     silent, printed = (pl.col(name).cast(pl.Float64) for name in ("whole", "whole_steps"))
     grouped = pairs.select(
         "seed", "prompt", group=pl.struct(keys), silent=silent, printed=printed, value=printed - silent
