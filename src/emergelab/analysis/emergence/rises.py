@@ -101,6 +101,42 @@ class _Fit:
     factor: Float64[np.ndarray, "nodes 2 2"]
 
 
+@dataclass(frozen=True)
+class _Sums:
+    """Sums over points of products, each divided by the noise: at every place and width for every variance."""
+
+    weights: Float64[np.ndarray, "points variances"]
+
+    def of(self, a: Float64[np.ndarray, "shapes points"], b: Float64[np.ndarray, "shapes points"]) -> Nodes:
+        return ((a * b) @ self.weights).ravel()
+
+
+@dataclass(frozen=True)
+class _Normal:
+    """At each node a normal law of two numbers by the entries of its precision."""
+
+    first: Nodes
+    both: Nodes
+    second: Nodes
+
+    @property
+    def determinant(self) -> Nodes:
+        return self.first * self.second - self.both**2
+
+    def solved(self, pulls: Float64[np.ndarray, "nodes 2"]) -> Float64[np.ndarray, "nodes 2"]:
+        """Return the precision's inverse times a vector."""
+        one, two = pulls.T
+        answer = [self.second * one - self.both * two, self.first * two - self.both * one]
+        return np.stack(answer, axis=1) / self.determinant[:, None]
+
+    def factor(self) -> Float64[np.ndarray, "nodes 2 2"]:
+        """Return the lower Cholesky factor of the variance."""
+        corner = np.sqrt(self.second / self.determinant)
+        across = -self.both / (self.determinant * corner)
+        rows = [[corner, np.zeros_like(corner)], [across, 1 / np.sqrt(self.second)]]
+        return np.moveaxis(np.array(rows), -1, 0)
+
+
 def fit_rises(curve: Curve, random: Stream, plateaus: Plateaus | None = None) -> list[Rise]:
     """Return draws from the posterior law of the rise of every run that has at least three points.
 
@@ -168,19 +204,23 @@ def _around(likely: np.ndarray) -> tuple[int, int]:
 
 def _fitted(run: _Run, grid: _Grid) -> _Fit:
     """Integrate the plateaus out at every node: a linear model with a normal prior."""
-    place, width, scatter = grid.nodes()
     mean, deviation = run.plateaus.T
-    shape = expit((run.u - place[:, None]) / width[:, None])
-    noise = run.errors + scatter[:, None]
-    rest = run.means - (1 - shape) * mean[0] - shape * mean[1]
-    white = np.stack([1 - shape, shape, rest], axis=2) / np.sqrt(noise)[:, :, None]
-    gram = np.einsum("npi,npj->nij", white, white)
-    precision = gram[:, :2, :2] + np.diag(deviation**-2)
-    law = np.linalg.inv(precision)
-    shift = np.einsum("nij,nj->ni", law, gram[:, :2, 2])
-    squares = gram[:, 2, 2] - np.einsum("ni,ni->n", gram[:, :2, 2], shift)
-    weight = -0.5 * (squares + np.log(noise).sum(axis=1) + np.linalg.slogdet(precision)[1])
-    return _Fit(weight, mean + shift, np.linalg.cholesky(law))
+    place, width = (axis.ravel()[:, None] for axis in np.meshgrid(grid.places, grid.widths, indexing="ij"))
+    end = expit((run.u - place) / width)
+    start = 1 - end
+    rest = run.means - start * mean[0] - end * mean[1]
+    noise = run.errors + grid.scatter[:, None]
+    sums = _Sums((1 / noise).T)
+    normal = _Normal(
+        sums.of(start, start) + deviation[0] ** -2,
+        sums.of(start, end),
+        sums.of(end, end) + deviation[1] ** -2,
+    )
+    pulls = np.stack([sums.of(start, rest), sums.of(end, rest)], axis=1)
+    shift = normal.solved(pulls)
+    squares = sums.of(rest, rest) - (pulls * shift).sum(axis=1)
+    logs = np.tile(np.log(noise).sum(axis=1), len(end))
+    return _Fit(-0.5 * (squares + logs + np.log(normal.determinant)), mean + shift, normal.factor())
 
 
 def _drawn(run: _Run, grid: _Grid, fit: _Fit, generator: np.random.Generator) -> Rise:
