@@ -22,7 +22,7 @@ from emergelab.analysis.seeds import POOLED_MEAN, crossed, crossed_gains, repeat
 from emergelab.scores.tables import CURVES, SCORES
 
 FULL = "full"
-NOT_COMPUTED = "the theory was not asked"
+NOT_COMPUTED = "no ideal predictor was computed"
 _ASKED = ("task", "split", "decoding")
 _GROUP = ("cell", "predictor", *_ASKED)
 _QUERY = (*_GROUP, "argument", "shots")
