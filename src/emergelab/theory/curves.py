@@ -16,6 +16,8 @@ skills and N2 pieces adds (N1/N2)·H(α) + ln(1/δ)/N2 to H(θ) in `theorem`, wh
 Shares and rates are fractions; all functions broadcast and return float64.
 """
 
+# ruff: noqa: RUF002, RUF003 - α is the letter of the theory
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -37,7 +39,7 @@ from emergelab.theory.curve_checks import (
 )
 
 _STEPS = 100
-_CLOSE = 1e-14  # relative, of the exact curve's roots
+_CLOSE = 1e-13  # relative, of the exact curve's roots
 _ROOM = 1e-12  # for rounding, at the ends of a bracket
 
 Points = Float64[np.ndarray, "*points"]
@@ -53,9 +55,7 @@ class Curve(StrEnum):
 
 
 class TupleKind(StrEnum):
-    """What a tuple of skills is: `concatenated` takes one skill from each of several pieces joined to one, `within`
-    takes several skills of one piece.
-    """
+    """What a tuple is: one skill from each of several pieces joined to one, or several skills of one piece."""
 
     concatenated = "concatenated"
     within = "within"
@@ -79,7 +79,7 @@ class FiniteGraph:
         counts_of("pieces", self.pieces)
         share_of("confidence", self.confidence)
 
-    def extra(self, alpha: Points) -> Points:
+    def added(self, alpha: Points) -> Points:
         """Return the nats that are added to H(θ): (N1/N2)·H(α) + ln(1/δ)/N2."""
         sets = entropy(alpha) if self.alike else np.full_like(alpha, np.log(2.0))
         return (self.skills * sets - np.log1p(-self.confidence)) / self.pieces
@@ -195,8 +195,8 @@ def _broadcast(*values: Points) -> tuple[Points, ...]:
 def _require_known_limit(curve: Curve, graph: FiniteGraph | None) -> None:
     if graph is not None and curve in {Curve.sharper, Curve.exact}:
         raise CurveError(
-            f"The curve is `{curve}`, which holds for infinitely many pieces: in a finite graph an adversary may exceed "
-            "it. Take `theorem`, or leave out the numbers of skills and pieces."
+            f"The curve is `{curve}`, which holds for infinitely many pieces: in a finite graph an adversary may "
+            "exceed it. Take `theorem`, or leave out the numbers of skills and pieces."
         )
 
 
@@ -204,8 +204,8 @@ def _required(curve: Curve, theta: Points, alpha: Points, k: Points, graph: Fini
     """Return the right side of `theorem` or `sharper`, nats."""
     if curve is Curve.sharper:
         return -np.log(theta) / k
-    extra = 0.0 if graph is None else graph.extra(alpha)
-    return (entropy(theta) + extra) / (k * theta)
+    added = 0.0 if graph is None else graph.added(alpha)
+    return (entropy(theta) + added) / (k * theta)
 
 
 def _divergent(alpha: Points, nats: Points) -> Points:
@@ -278,37 +278,41 @@ def _exact_share(theta: Points, beta: Points, k: Points) -> Points:
     E[X; X in its top θ] = min over t of θt + E max(X - t, 0) (Rockafellar and Uryasev 2000), and for every t that less
     kαβθ is convex in α, so that its tangent at the minimising t leads on.
     """
-    shape = beta.shape
-    theta, beta, k = (value.ravel() for value in (theta, beta, k))
-    low = -np.expm1(np.log1p(-theta) / k)  # there all edges of the worst skills may fail
-    high = 1 / beta
-    alpha = low.copy()
-    open_ = np.arange(alpha.size)
+    points = [value.ravel() for value in (theta, beta, k)]
+    low = -np.expm1(np.log1p(-points[0]) / points[2])  # there all edges of the worst skills may fail
+    high = 1 / points[1]
+    alpha, cut = low.copy(), np.ones_like(low)
+    left = np.arange(alpha.size)
     for _ in range(_STEPS):
-        found, step = _tangent(theta[open_], alpha[open_], beta[open_], k[open_])
-        positive = found > 0
-        low[open_] = np.where(positive, alpha[open_], low[open_])
-        high[open_] = np.where(positive, high[open_], alpha[open_])
-        next_ = _within(alpha[open_] - step, low[open_], high[open_])
-        moved = np.abs(next_ - alpha[open_]) > _CLOSE * next_
-        alpha[open_] = next_
-        open_ = open_[moved]
-        if not open_.size:
+        now, here = alpha[left], [value[left] for value in points]
+        cut[left] = np.maximum(_quantile_near(cut[left], here[0], now, here[2]), 1.0)
+        value, step = _tangent(cut[left], now, *here)
+        low[left] = np.where(value > 0, now, low[left])
+        high[left] = np.where(value > 0, high[left], now)
+        alpha[left] = _kept_inside(now - step, low[left], high[left])
+        left = left[np.abs(alpha[left] - now) > _CLOSE * now]
+        if not left.size:
             break
-    return alpha.reshape(shape)
+    return alpha.reshape(beta.shape)
 
 
-def _within(value: Points, low: Points, high: Points) -> Points:
+def _quantile_near(guess: Points, theta: Points, alpha: Points, k: Points) -> Points:
+    """Return `_upper_quantile`, which takes a moment where the guess is right."""
+    right = (_above(guess, alpha, k) <= theta) & (_above(guess - 1, alpha, k) > theta)
+    found = guess.copy()
+    found[~right] = _upper_quantile(theta[~right], alpha[~right], k[~right])
+    return found
+
+
+def _kept_inside(value: Points, low: Points, high: Points) -> Points:
     inside: Bool[np.ndarray, "*points"] = (value >= low) & (value <= high)
     return np.where(inside, value, (low + high) / 2)
 
 
-def _tangent(theta: Points, alpha: Points, beta: Points, k: Points) -> tuple[Points, Points]:
+def _tangent(cut: Points, alpha: Points, theta: Points, beta: Points, k: Points) -> tuple[Points, Points]:
     """Return E[X; X in its top θ] - kαβθ and Newton's step."""
-    cut = np.maximum(_upper_quantile(theta, alpha, k), 1.0)
     reached = _at_least_elsewhere(cut, alpha, k)
-    mean = k * alpha
-    value = cut * theta + np.maximum(mean * reached - cut * _above(cut, alpha, k), 0.0) - mean * beta * theta
-    slope = k * (reached - beta * theta)
+    above = _above(cut, alpha, k)
+    value = cut * (theta - above) + k * alpha * (reached - beta * theta)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return value, value / slope
+        return value, value / (k * (reached - beta * theta))
