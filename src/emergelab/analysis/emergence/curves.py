@@ -7,12 +7,12 @@ apart: prompts, each run's own; prompts that all runs answer alike; and runs, wh
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float64, Integer
 
-Axis = Literal["parameters", "tokens", "compute", "loss"]
+from emergelab.analysis.emergence.names import Axis
+
 Points = Float64[np.ndarray, " points"]
 Runs = Float64[np.ndarray, "points seeds"]
 

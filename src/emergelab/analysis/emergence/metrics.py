@@ -15,12 +15,12 @@ import numpy as np
 from emergelab.analysis import intervals
 from emergelab.analysis.emergence.breaks import Break, find_break
 from emergelab.analysis.emergence.curves import Curve
+from emergelab.analysis.emergence.names import Metric
 from emergelab.analysis.emergence.rises import Plateaus, Rise, fit_rises
 from emergelab.analysis.emergence.thresholds import Threshold, sharpness_of, threshold_of
 from emergelab.analysis.estimate import NO_VALUES, Estimate
 from emergelab.rng import Stream
 
-Metric = Literal["accuracy", "probability", "nats"]
 Answer = Literal["jump", "artefact of the metric", "no jump", "undecided"]
 
 PROGRESS = "interpolated, draws of both curves"

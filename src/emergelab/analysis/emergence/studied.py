@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from emergelab.analysis.emergence.curves import Axis
-from emergelab.analysis.emergence.metrics import AcrossMetrics, Metric, Question, across_metrics
+from emergelab.analysis.emergence.metrics import AcrossMetrics, Question, across_metrics
+from emergelab.analysis.emergence.names import AXES, FEWEST_POINTS, METRICS, Axis, Metric
 from emergelab.analysis.emergence.tables import COLUMNS, EMERGENCE, emergence_table, task_curves
 from emergelab.analysis.groups import SCALE
 from emergelab.rng import Stream
 
-FEWEST_POINTS = 4
 KIND = ("task", "form", "split", "shots")
 
 # What is the same all along a curve, besides the kind of task.
@@ -23,7 +22,6 @@ _SAME: Mapping[Axis, tuple[str, ...]] = {
     "compute": ("unique_documents", "variant"),
     "loss": ("unique_documents", "variant"),
 }
-AXES = tuple(_SAME)
 
 # Three rows for each curve, one for each metric. What varies along a curve is null, as is what does not vary at all.
 FOUND = pl.Schema(
@@ -105,7 +103,7 @@ def study_curves(
 
     `answers` are those of `fresh_answers`.
     """
-    groups = [
+    groups: list[tuple[Axis, dict[str, str | int | None], pl.DataFrame]] = [
         (axis, same, part)
         for axis in axes
         for same, part in groups_along(cells, axis)
@@ -149,12 +147,11 @@ def found_along(
     `levels` replace those `half_way`; `span` is that of `find_break`. Raises ValueError as `task_curves` does.
     """
     asked = half_way(curve.answers) | dict(levels or {})
-    questions = {metric: Question(level=asked.get(metric), span=span) for metric in METRICS}
+    questions: dict[Metric, Question] = {
+        metric: Question(level=asked.get(metric), span=span) for metric in METRICS
+    }
     found = across_metrics(task_curves(curve.answers, curve.cells, curve.axis), curve.stream(root), questions)
     return _rows(curve, found)
-
-
-METRICS: tuple[Metric, ...] = ("accuracy", "probability", "nats")
 
 
 def _rows(curve: StudyCurve, found: AcrossMetrics) -> pl.DataFrame:

@@ -6,8 +6,9 @@ import numpy as np
 import polars as pl
 
 from emergelab.analysis.emergence import curves
-from emergelab.analysis.emergence.curves import Axis, Scale
+from emergelab.analysis.emergence.curves import Scale
 from emergelab.analysis.emergence.metrics import Emergence, TaskCurves
+from emergelab.analysis.emergence.names import Axis
 from emergelab.analysis.groups import SCALE
 
 # The column of the table of cells that each axis is.
