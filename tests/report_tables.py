@@ -12,6 +12,7 @@ import polars as pl
 
 from emergelab.analysis.aggregate import CELLS, curves_from_scores, scores_from_items
 from emergelab.analysis.confronting import cumulative, document_gaps, gaps, prompt_gaps
+from emergelab.evaluate.losses import DOCUMENT_LOSSES
 from emergelab.report.content import LOSSES, ReportInput, Sample
 from emergelab.scores.tables import BOUNDS, CURVES, ITEMS, SCORES
 
@@ -412,8 +413,14 @@ def documents_of(cell: str, extra: float = 0.0) -> pl.DataFrame:
         }
         rows += [(document, role, 10, nats) for role, nats in by_role.items()]
         rows.append((document, None, 30, sum(by_role.values())))
-    schema = {"document": pl.Int32, "role": pl.String, "tokens": pl.Int32, "nats": pl.Float64}
-    return pl.DataFrame(rows, schema=schema, orient="row")
+    frame = pl.DataFrame(rows, schema=["document", "role", "tokens", "nats"], orient="row")
+    # Tokens with a skill are answers here.
+    skilled = frame.filter(pl.col("role") == "answer").with_columns(
+        role=pl.lit(None, dtype=pl.String), skill=pl.lit("f1")
+    )
+    needing = skilled.drop("skill").with_columns(needed=pl.lit(1, dtype=pl.Int8))
+    parts = [DOCUMENT_LOSSES.to_frame(), frame, skilled, needing]
+    return pl.concat(parts, how="diagonal_relaxed").cast(DOCUMENT_LOSSES)
 
 
 def _gaps(content: ReportInput, ideal: pl.DataFrame, cells: pl.DataFrame) -> pl.DataFrame:

@@ -29,10 +29,15 @@ def run(study: Path) -> el.Run:
     return el.run(study, out=study.parent / "run", settings=settings, workers=1, progress=False)
 
 
+def table_of(run: el.Run, name: str) -> pl.DataFrame:
+    """Return a table; `run.prompts` is the way to the prompts themselves."""
+    return run.prompt_table if name == "prompts" else getattr(run, name)
+
+
 def test_tables_are_those_of_the_command_line(run: el.Run):
     for name in TABLES:
         printed = json.loads(command("results", run.folder, "--table", name, "--format", "json").out)
-        table = getattr(run, name)
+        table = table_of(run, name)
         assert len(printed) == table.height
         assert list(printed[0]) == table.columns
 
@@ -240,7 +245,7 @@ def test_the_page_on_tables_names_their_columns(run: el.Run):
         name: re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
         for name, text in re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
     }
-    assert told == {name: getattr(run, name).columns for name in TABLES}
+    assert told == {name: table_of(run, name).columns for name in TABLES}
 
 
 def test_the_store_of_a_run(run: el.Run):

@@ -5,8 +5,18 @@ import polars as pl
 import pytest
 from scipy import stats
 
+from emergelab.analysis import estimate
 from emergelab.analysis.aggregate import CELLS
-from emergelab.analysis.confronting import CUMULATIVE, GAPS, cumulative, document_gaps, gaps, prompt_gaps
+from emergelab.analysis.confronting import (
+    CUMULATIVE,
+    GAPS,
+    Confronted,
+    cumulative,
+    document_gaps,
+    gaps,
+    prompt_gaps,
+)
+from emergelab.evaluate.losses import DOCUMENT_LOSSES
 from emergelab.rng import stream
 from emergelab.scores.tables import ITEMS
 
@@ -91,8 +101,14 @@ def test_a_predictor_has_no_gap_from_itself():
 
 def documents(nats: np.ndarray, tokens: np.ndarray) -> pl.DataFrame:
     whole = pl.DataFrame({"document": np.arange(len(nats)), "tokens": tokens, "nats": nats})
-    whole = whole.with_columns(role=pl.lit(None, dtype=pl.String))
-    return pl.concat([whole, whole.head(5).with_columns(role=pl.lit("answer"))])
+    parts = [
+        whole,
+        whole.head(5).with_columns(role=pl.lit("answer")),
+        whole[[0, 2, 3]].with_columns(skill=pl.lit("f1")),
+        whole[[4]].with_columns(skill=pl.lit("f2")),
+        whole[[0, 2, 3, 4]].with_columns(needed=pl.lit(2)),
+    ]
+    return pl.concat([DOCUMENT_LOSSES.to_frame(), *parts], how="diagonal_relaxed").cast(DOCUMENT_LOSSES)
 
 
 def test_gaps_of_documents_take_documents_as_clusters():
@@ -101,7 +117,7 @@ def test_gaps_of_documents_take_documents_as_clusters():
     found = document_gaps(
         documents(own, tokens), documents(best, tokens), cell="layers=1", against="ideal_train"
     )
-    row = found.filter(pl.col("role").is_null()).row(0, named=True)
+    row = found.filter(pl.all_horizontal(pl.col("role", "skill", "needed").is_null())).row(0, named=True)
     ratio = (own - best).sum() / tokens.sum()
     assert row["gap"] == pytest.approx(ratio)
     residuals = own - best - ratio * tokens
@@ -110,6 +126,77 @@ def test_gaps_of_documents_take_documents_as_clusters():
     assert (row["gap_lo"], row["gap_hi"]) == pytest.approx((ratio - half, ratio + half))
     assert row["n"] == 60
     assert found.filter(pl.col("role") == "answer")["n"].to_list() == [5]
+
+
+def test_gaps_by_function_count_the_documents_that_need_it():
+    """Each is Cochran's ratio over the documents that have a token of the kind; one document has no interval."""
+    tokens = RANDOM.integers(5, 40, size=60)
+    own, best = RANDOM.exponential(20, size=60), RANDOM.exponential(15, size=60)
+    found = document_gaps(documents(own, tokens), documents(best, tokens), cell="a", against="ideal_train")
+    for label, value, chosen in (("skill", "f1", [0, 2, 3]), ("needed", 2, [0, 2, 3, 4])):
+        row = found.row(by_predicate=pl.col(label) == value, named=True)
+        expected = estimate.ratio((own - best)[chosen], tokens[chosen].astype(float))
+        assert (row["gap"], row["gap_lo"], row["gap_hi"]) == pytest.approx(
+            (expected.value, expected.lo, expected.hi)
+        )
+        assert (row["n"], row["gap_method"]) == (len(chosen), "cluster_t")
+        assert row["tokens"] == tokens[chosen].sum()
+    alone = found.row(by_predicate=pl.col("skill") == "f2", named=True)
+    assert alone["gap"] == pytest.approx((own - best)[4] / tokens[4])
+    assert (alone["n"], alone["gap_lo"], alone["gap_hi"]) == (1, None, None)
+    assert alone["gap_method"] == "none: one value"
+
+
+def test_gaps_of_prompts_by_function_are_means_over_their_answers():
+    functions = [[["f1"], ["f1", "f2"], ["f2", "f2"], []][prompt % 4] for prompt in range(PROMPTS)]
+    asked = pl.DataFrame(
+        {"prompt": range(PROMPTS), "functions": functions}, schema_overrides={"prompt": pl.Int32}
+    ).with_columns(
+        ideal_cell=pl.lit("ideal"), task=pl.lit("single"), form=pl.lit("direct"), split=pl.lit("seen")
+    )
+    model, ideal = items("layers=1", "model", MODEL, WRONG), items("ideal", "ideal", IDEAL, WRONG)
+    found = prompt_gaps(model, ideal, {"layers=1": "ideal"}, asked)
+    rows = gaps([found], CELL).filter(pl.col("skill").is_not_null())
+    assert rows.select("skill", "against", "shots", "argument", "layers").rows() == [
+        ("f1", "ideal", None, None, 1),
+        ("f2", "ideal", None, None, 1),
+    ]
+    difference = (MODEL - IDEAL).astype(np.float64).mean(axis=1)
+    for row in rows.iter_rows(named=True):
+        chosen = [row["skill"] in drawn for drawn in functions]
+        expected = estimate.mean(difference[chosen])
+        assert (row["gap"], row["gap_lo"], row["gap_hi"]) == pytest.approx(
+            (expected.value, expected.lo, expected.hi), rel=1e-5
+        )
+        assert row["n"] == sum(chosen)
+    without = pl.concat([found.filter(pl.col("skill").is_null())])
+    assert without.drop("skill").equals(prompt_gaps(model, ideal, {"layers=1": "ideal"}))
+
+
+def test_wrong_answers_of_a_model_are_bounded_by_description_and_gap():
+    """B3 by hand: (D + R_n + what the model pays more than the ideal predictor) / ln 2."""
+    parts = [items("layers=1", "model", MODEL, WRONG), items("ideal", "ideal", IDEAL, WRONG)]
+    allowed = [3.0, 3.5, None, 5.0]
+    bounds = pl.DataFrame(
+        {"answers": [1, 2, 3, 4], "bound_nats": allowed, "variant": [None] * 4},
+        schema_overrides={"answers": pl.Int16, "variant": pl.String},
+    ).with_columns(task=pl.lit("single"), form=pl.lit("direct"), split=pl.lit("seen"))
+    table = cumulative(pl.concat(parts), CELL, Confronted({"layers=1": "ideal"}, bounds))
+    own = table.filter(pl.col("predictor") == "model").sort("answers")
+    for row, bound in zip(own.iter_rows(named=True), allowed, strict=True):
+        n = row["answers"]
+        gap = estimate.mean((MODEL - IDEAL)[:, :n].astype(np.float64).sum(axis=1))
+        assert (row["gap"], row["gap_lo"], row["gap_hi"]) == pytest.approx(
+            (gap.value, gap.lo, gap.hi), rel=1e-5
+        )
+        found = [row["bound_errors"], row["bound_errors_lo"], row["bound_errors_hi"]]
+        if bound is None:
+            assert found == [None] * 3
+        else:
+            expected = [(bound + end) / np.log(2) for end in (gap.value, gap.lo, gap.hi)]
+            assert found == pytest.approx(expected, rel=1e-5)
+    rest = table.filter(pl.col("predictor") == "ideal").select("gap", "gap_method", "bound_errors")
+    assert rest.null_count().row(0) == (4, 4, 4)
 
 
 def test_documents_must_be_the_same():

@@ -339,8 +339,12 @@ def test_losses_by_role_are_ratios_over_documents():
             "tokens": [10, 20, 30, 4, 6, 1],
             "nats": [12.0, 15.0, 50.0, 2.0, 1.0, 3.0],
         }
+    ).with_columns(skill=pl.lit(None, dtype=pl.String), needed=pl.lit(None, dtype=pl.Int8))
+    others = (
+        frame.head(2).with_columns(skill=pl.lit("f1")),
+        frame.head(2).with_columns(needed=pl.lit(1, pl.Int8)),
     )
-    losses = losses_by_role(frame)
+    losses = losses_by_role(pl.concat([frame, *others]))
     assert losses.schema == LOSSES
     assert losses["role"].to_list() == [None, "answer", "start"]
     whole = estimate.ratio(np.array([12.0, 15.0, 50.0]), np.array([10.0, 20.0, 30.0]))

@@ -75,3 +75,36 @@ def test_without_roles_there_is_one_row_for_each_document():
     frame = losses_by_document(Uniform(5), Documents(tokens=found.tokens, lengths=found.lengths))
     assert frame["role"].to_list() == [None, None]
     assert frame["nats"].sum() == pytest.approx(11 * np.log(5), rel=1e-6)
+
+
+def test_functions_that_tokens_need_are_summed_by_name_and_number():
+    """Against a loop over tokens: each function of a token once, and the whole of it by the number of functions."""
+    found = documents([9, 9, 5])
+    label = {(): 0, (0,): 1, (1, 1): 2 | 2 << 16, (2, 0): 3 | 1 << 16}
+    label[0, 1, 2, -1] = 1 | 2 << 16 | 3 << 32 | 0xFFFF << 48
+    drawn = stream(1, "skills").generator().integers(len(label), size=found.tokens.shape)
+    needed = [[list(label)[number] for number in row] for row in drawn.tolist()]
+    skilled = Documents(
+        tokens=found.tokens,
+        lengths=found.lengths,
+        skills=np.array([[label[one] for one in row] for row in needed], dtype=np.uint64),
+        skill_names=("f1", "f2", "g1"),
+    )
+    frame = losses_by_document(Erratic(5), skilled)
+    assert frame.schema == DOCUMENT_LOSSES
+    losses = token_losses(Erratic(5), skilled)
+    expected: dict[tuple[int, str | None, int | None], list[float]] = {}
+    for document, length in enumerate(found.lengths.tolist()):
+        for place in range(1, length):
+            functions, nats = needed[document][place], float(losses[document, place - 1])
+            names = {{0: "f1", 1: "f2", 2: "g1", -1: "more"}[number] for number in functions}
+            number = 5 if -1 in functions else len(functions)
+            for key in [(document, None, None), (document, None, number)] + [
+                (document, n, None) for n in names
+            ]:
+                expected.setdefault(key, []).append(nats)
+    rows = frame.select("document", "skill", "needed", "tokens", "nats").rows()
+    assert len(rows) == len(expected)
+    for document, skill, number, tokens, nats in rows:
+        costs = expected[document, skill, number]
+        assert (tokens, nats) == (len(costs), pytest.approx(sum(costs), rel=1e-6))

@@ -15,11 +15,12 @@ LOSSES = pl.Schema(
 
 
 def losses_by_role(documents: pl.DataFrame) -> pl.DataFrame:
-    """Return `LOSSES` of a frame with the columns document, role, tokens and nats (sums).
+    """Return `LOSSES` of `evaluate.losses.DOCUMENT_LOSSES`; rows by what tokens need are left out.
 
     The interval takes documents as independent and their tokens as not, see `estimate.ratio`.
     """
-    by_role = documents.sort("role", "document", nulls_last=False).group_by("role", maintain_order=True)
+    by_role = documents.filter(pl.col("skill").is_null() & pl.col("needed").is_null())
+    by_role = by_role.sort("role", "document", nulls_last=False).group_by("role", maintain_order=True)
     return pl.DataFrame([_loss(role, part) for (role,), part in by_role], schema=LOSSES)
 
 

@@ -223,6 +223,11 @@ class Run:
         """What models pay more than the ideal predictors, by role of the token and by task."""
         return self._table("gaps")
 
+    @cached_property
+    def prompt_table(self) -> pl.DataFrame:
+        """The prompts that the models were asked: the functions that each draws, and its description length D."""
+        return self._table("prompts")
+
     def query(self, sql: str) -> pl.DataFrame:
         """Return the answer to an SQL query (DuckDB's) over the tables; it sees nothing else.
 

@@ -185,6 +185,8 @@ class _Plan:
                 cells[f"{name} {task}"] = self._cell(rendering, name)
         spec: JsonObject = {
             "cells": cells,
+            **self._asked(),
+            "tasks": list(self.tasks),
             "digest": digest,
             "device": self.placement.device,
             "precision": self.placement.precision,
@@ -193,7 +195,7 @@ class _Plan:
             name="tables",
             kind="tables",
             function=f"{_STAGES}:make_tables",
-            version=1,
+            version=2,
             spec=spec,
             inputs=inputs,
             cost=2.0 + 0.2 * len(inputs),
@@ -210,7 +212,6 @@ class _Plan:
         }
 
     def _answers(self, rendering: int, name: str, task: str, digest: str) -> Step:
-        asked = self.questions
         return Step(
             name=f"answer {task}, {name}",
             kind="answers",
@@ -223,19 +224,22 @@ class _Plan:
                 "digest": digest,
                 "device": self.placement.device,
                 "precision": self.placement.precision,
-                "language": self._language(),
+                **self._asked(),
                 "task": task,
-                "shots": asked.shots,
-                "prompts": asked.prompts,
-                "key": asked.key,
                 "rendering": rendering,
             },
             cost=self._cost(task),
         )
 
-    def _language(self) -> JsonObject:
-        grammar = self.language.syntax
-        return {"grammar": render(grammar), "name": grammar.name, "key": self.questions.key}
+    def _asked(self) -> JsonObject:
+        """Return what the prompts follow from, but for their task."""
+        grammar, asked = self.language.syntax, self.questions
+        return {
+            "language": {"grammar": render(grammar), "name": grammar.name, "key": asked.key},
+            "shots": asked.shots,
+            "prompts": asked.prompts,
+            "key": asked.key,
+        }
 
     def _cost(self, task: str) -> float:
         tokens = self.questions.prompts * _length(self.language, (task,), self.questions.shots)

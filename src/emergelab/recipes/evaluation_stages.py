@@ -19,6 +19,7 @@ from emergelab.analysis.gains import paired_gain
 from emergelab.corpus.prompts import make_prompts
 from emergelab.pipeline.files import write_bytes
 from emergelab.pipeline.step import StepContext
+from emergelab.recipes.asked_prompts import describe_prompts
 from emergelab.recipes.stages import language_of
 from emergelab.report.content import LOSSES
 from emergelab.rng import Stream, stream
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from emergelab.evaluate.wording import Lexicon
+    from emergelab.grammar.language import Language
 
 Spec = Mapping[str, Any]
 Inputs = Mapping[str, Path]
@@ -64,13 +66,7 @@ def answer_task(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> 
     opened = _open(spec["folder"], spec["digest"], spec["device"], spec["precision"])
     wording = opened.lexicon.wording(language.vocabulary, words_stream(spec["key"], spec["rendering"]))
     predictor = CausalPredictor(spec["predictor"], opened.model, wording)
-    sets = make_prompts(
-        language,
-        spec["task"],
-        shots=spec["shots"],
-        prompts=spec["prompts"],
-        stream=stream(spec["key"], "evaluation").child("prompts"),
-    )
+    sets = _asked(language, spec, spec["task"])
     for prompts in sets:
         opened.lexicon.require_as_read(wording, prompts.tokens)
     blocks = [(prompts, first) for prompts in sets for first in range(0, spec["prompts"], _PROMPTS_AT_ONCE)]
@@ -91,6 +87,11 @@ def answer_task(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> 
         "tokens": list(language.vocabulary.texts),
     }
     (out / "cell.json").write_text(canonical_json(record), encoding="utf-8")
+
+
+def _asked(language: Language, spec: Spec, task: str) -> list[PromptSet]:
+    key = stream(spec["key"], "evaluation").child("prompts")
+    return make_prompts(language, task, shots=spec["shots"], prompts=spec["prompts"], stream=key)
 
 
 @lru_cache(maxsize=1)
@@ -142,6 +143,7 @@ def make_tables(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> 
         "losses": LOSSES.to_frame(),
         "bounds": BOUNDS.to_frame(),
         "cumulative": cumulative(items, cells),
+        "prompts": _prompts(spec),
         "gaps": GAPS.to_frame(),
         "cells": cells.with_columns(
             **{name: pl.lit(spec[name]) for name in ("digest", "device", "precision")}
@@ -150,6 +152,11 @@ def make_tables(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> 
     }
     for name, table in tables.items():
         table.write_parquet(out / f"{name}.parquet", compression="zstd")
+
+
+def _prompts(spec: Spec) -> pl.DataFrame:
+    language = language_of(spec["language"])
+    return describe_prompts(language, [one for task in spec["tasks"] for one in _asked(language, spec, task)])
 
 
 def _cells(described: list[dict[str, Any]]) -> pl.DataFrame:

@@ -262,7 +262,7 @@ def _ideal_step(study: Study, language: JsonObject, parameters: Mapping[str, flo
         name=_name("ideal", parameters),
         kind="ideal",
         function="emergelab.recipes.ideal_stages:score_ideal",
-        version=1,
+        version=2,
         spec={
             "language": language,
             "context": study.model.context,
@@ -324,7 +324,7 @@ def _cell_step(study: Study, run: RunSpec, tokens: int, train: Step) -> Step:
         name=f"score {run.cell_name(tokens)}",
         kind="cell",
         function=f"{_STAGES}:score_cell",
-        version=3,
+        version=4,
         spec={
             "cell": run.measured_name(tokens),
             "language": run.grammar.language,
@@ -356,7 +356,7 @@ def _tables_step(study: Study, runs: Sequence[RunSpec], inputs: Mapping[str, Ste
         name="tables",
         kind="tables",
         function="emergelab.recipes.joining:make_tables",
-        version=3,
+        version=4,
         spec=spec,
         inputs=inputs,
         cost=3.0 + 0.5 * len(inputs),

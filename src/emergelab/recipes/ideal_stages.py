@@ -16,23 +16,24 @@ from emergelab.grammar.language import Language
 from emergelab.grammar.sites import LawName
 from emergelab.grammar.tasks import ground_task
 from emergelab.pipeline.step import StepContext
+from emergelab.recipes.asked_prompts import LAWS, prompt_rows
 from emergelab.recipes.oracle import PromptOracle, exactness, ideal_predictor
 from emergelab.recipes.scoring import document_losses, items_of
 from emergelab.recipes.stages import language_of
 from emergelab.rng import stream
 from emergelab.scores.prompts import PromptSet
-from emergelab.scores.tables import BOUNDS, ITEMS
+from emergelab.scores.tables import BOUNDS, ITEMS, PROMPTS
 from emergelab.spec import JsonObject, canonical_json
 from emergelab.theory.ideal import Ideal
-
-LAWS: Mapping[LawName, str] = {"full": "ideal", "train": "ideal_train"}
-"""By law, what the tables call its ideal predictor."""
 
 Spec = Mapping[str, Any]
 
 
 def score_ideal(spec: Spec, inputs: Mapping[str, Path], out: Path, context: StepContext) -> None:
-    """Leave the items, bounds and document losses of both ideal predictors; empty where they are out of reach."""
+    """Leave the items, bounds and document losses of both ideal predictors, empty where they are out of reach.
+
+    The table of prompts is whole in any case.
+    """
     del inputs
     language = language_of(spec["language"])
     prompts = list(_prompts(language, spec))
@@ -49,8 +50,9 @@ def score_ideal(spec: Spec, inputs: Mapping[str, Path], out: Path, context: Step
     context.progress(1, 3)
     items = [ITEMS.to_frame(), *(items_of(ideal, prompts, cell=ideal.name) for ideal, _ in found)]
     context.progress(2, 3)
-    bounds = [row for ideal, law in found for one in prompts for row in _bounds(ideal, law, one)]
+    asked, bounds = _theory(language, prompts, found)
     pl.concat(items).write_parquet(out / "items.parquet", compression="zstd")
+    asked.write_parquet(out / "prompts.parquet", compression="zstd")
     pl.DataFrame(bounds, schema=BOUNDS).write_parquet(out / "bounds.parquet", compression="zstd")
     _losses(found, language, spec).write_parquet(out / "documents.parquet", compression="zstd")
     (out / "ideal.json").write_text(canonical_json(record), encoding="utf-8")
@@ -65,10 +67,24 @@ def _prompts(language: Language, spec: Spec) -> Iterator[PromptSet]:
         )
 
 
-def _bounds(ideal: Ideal, law: LawName, prompts: PromptSet) -> Iterator[JsonObject]:
+def _theory(
+    language: Language, sets: list[PromptSet], found: list[tuple[Ideal, LawName]]
+) -> tuple[pl.DataFrame, list[JsonObject]]:
+    """Return `PROMPTS` and the rows of `BOUNDS`."""
+    asked, bounds = [PROMPTS.to_frame()], list[JsonObject]()
+    for prompts in sets:
+        task = ground_task(language, prompts.task)
+        lengths: dict[LawName, np.ndarray] = {}
+        for ideal, law in found:
+            oracle = PromptOracle.of(ideal, task, prompts)
+            lengths[law] = oracle.described.cost(1)
+            bounds += _bounds(oracle, law, prompts)
+        asked.append(prompt_rows(language, prompts, lengths))
+    return pl.concat(asked), sorted(bounds, key=lambda row: str(row["law"]))
+
+
+def _bounds(oracle: PromptOracle, law: LawName, prompts: PromptSet) -> Iterator[JsonObject]:
     """Yield a row of `BOUNDS` for each number of answers."""
-    task = ground_task(ideal.statements.language, prompts.task)
-    oracle = PromptOracle.of(ideal, task, prompts)
     names: JsonObject = {"law": law, "task": prompts.task, "form": prompts.form, "split": prompts.split}
     for answers in range(1, prompts.stop.shape[1] + 1):
         yield {

@@ -12,10 +12,11 @@ from typing import Any
 import polars as pl
 
 from emergelab.analysis.aggregate import CELLS, curves_from_scores, scores_from_items
-from emergelab.analysis.confronting import cumulative, document_gaps, gaps, prompt_gaps
+from emergelab.analysis.confronting import Confronted, cumulative, document_gaps, gaps, prompt_gaps
 from emergelab.analysis.gains import paired_gain
+from emergelab.grammar.sites import LawName
 from emergelab.pipeline.step import StepContext
-from emergelab.recipes.ideal_stages import LAWS
+from emergelab.recipes.asked_prompts import LAWS
 from emergelab.scores.variants import value_text, variant_of
 from emergelab.spec import Json
 
@@ -62,8 +63,9 @@ def make_tables(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> 
         "losses": _losses(inputs, {_run_of(record["cell"]): record for record in records}),
         "cells": _cells(cells, records, [settings.get(_run_of(record["cell"]), {}) for record in records]),
         "bounds": theory.bounds(),
-        "cumulative": cumulative(items, described),
+        "cumulative": cumulative(items, described, theory.confronted("full")),
         "gaps": gaps([*theory.prompt_gaps(models, ideal), *theory.document_gaps(folders)], cells),
+        "prompts": theory.prompts(),
     }
     for name, table in tables.items():
         table.write_parquet(out / f"{name}.parquet", compression="zstd")
@@ -113,18 +115,34 @@ class _Theory:
             for variant, folder in self._folders.items()
         )
 
+    def prompts(self) -> pl.DataFrame:
+        """Return the prompts of all variants."""
+        return pl.concat(
+            pl.read_parquet(folder / "prompts.parquet").with_columns(variant=pl.lit(variant, dtype=pl.String))
+            for variant, folder in self._folders.items()
+        )
+
+    def confronted(self, law: LawName) -> Confronted:
+        """Return what the models are held against under a law."""
+        return Confronted(self._against(law), self.bounds().filter(pl.col("law") == law))
+
     def prompt_gaps(self, models: pl.DataFrame, ideal: pl.DataFrame) -> Iterator[pl.DataFrame]:
         """Yield what models pay more for the answers of prompts, against each ideal predictor."""
-        for name in LAWS.values():
-            against = {record["cell"]: f"{name}{_suffix(record['variant'])}" for record in self.records}
-            yield prompt_gaps(models, ideal, against)
+        for law, name in LAWS.items():
+            suffix = pl.concat_str(pl.lit(","), "variant").fill_null("")
+            prompts = self.prompts().with_columns(ideal_cell=pl.concat_str(pl.lit(name), suffix))
+            yield prompt_gaps(models, ideal, self._against(law), prompts)
+
+    def _against(self, law: LawName) -> dict[str, str]:
+        """Return by cell of a model the cell of its ideal predictor."""
+        return {record["cell"]: f"{LAWS[law]}{_suffix(record['variant'])}" for record in self.records}
 
     def document_gaps(self, folders: Mapping[str, Path]) -> Iterator[pl.DataFrame]:
         """Yield what models pay more per token of documents; nothing where the ideal predictor is out of reach."""
+        ideals = {at: pl.read_parquet(at / "documents.parquet") for at in set(self._folders.values())}
         for record in self.records:
-            ideal = pl.read_parquet(self._folder(record) / "documents.parquet")
+            ideal, cell = ideals[self._folder(record)], record["cell"]
             if not ideal.is_empty():
-                cell = record["cell"]
                 documents = pl.read_parquet(folders[cell] / "documents.parquet")
                 yield document_gaps(documents, ideal, cell=cell, against=LAWS["train"])
 

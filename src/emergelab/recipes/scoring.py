@@ -48,7 +48,14 @@ def document_losses(
     sample = Corpus(language, key.child("documents"), context=context).sample(
         np.arange(documents, dtype=np.int64)
     )
-    read = Documents(tokens=sample.tokens, lengths=sample.lengths, roles=sample.roles, role_names=ROLES)
+    read = Documents(
+        tokens=sample.tokens,
+        lengths=sample.lengths,
+        roles=sample.roles,
+        role_names=ROLES,
+        skills=sample.skills,
+        skill_names=tuple(language.function_names()),
+    )
     return losses_by_document(predictor, read)
 
 

@@ -39,6 +39,14 @@ BOUNDS = pl.Schema(
     | {"n": pl.Int32, "reason": pl.String}
 )
 
+# One row for each prompt. `functions` are those that its choice draws, in order; D is null where no derivation prints
+# the prompt as one loop, or where it is not known.
+PROMPTS = pl.Schema(
+    {"variant": pl.String, "task": pl.String, "form": pl.String, "split": pl.String}
+    | {"prompt": pl.Int32, "functions": pl.List(pl.String)}
+    | {"D_nats": pl.Float64, "D_nats_train": pl.Float64}
+)
+
 # One row for each scored answer (step 0) and each printed step of it (steps 1, 2, ...).
 ITEMS = pl.Schema(
     _NAMES
