@@ -10,7 +10,17 @@ from typing import Annotated
 import typer
 
 from emergelab import __version__
-from emergelab.cli import comparisons, corpora, evaluations, grammars, models, stores, studies, theory
+from emergelab.cli import (
+    comparisons,
+    corpora,
+    emergence,
+    evaluations,
+    grammars,
+    models,
+    stores,
+    studies,
+    theory,
+)
 from emergelab.errors import EmergelabError, UserError
 from emergelab.pipeline.stops import heeded_stops
 
@@ -46,6 +56,7 @@ app.command("list")(studies.list_command)
 app.command("run")(studies.run_command)
 app.command("results")(studies.results_command)
 app.command("report")(studies.report_command)
+app.command("emergence")(emergence.emergence_command)
 app.command("evaluate")(evaluations.evaluate_command)
 app.command("compare")(comparisons.compare_command)
 app.command("ideal")(theory.ideal_command)

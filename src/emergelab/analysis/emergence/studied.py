@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
+from emergelab.analysis.emergence.curves import Scale
 from emergelab.analysis.emergence.metrics import AcrossMetrics, Question, across_metrics
 from emergelab.analysis.emergence.names import AXES, FEWEST_POINTS, METRICS, Axis, Metric
 from emergelab.analysis.emergence.tables import COLUMNS, EMERGENCE, emergence_table, task_curves
@@ -14,6 +16,9 @@ from emergelab.analysis.groups import SCALE
 from emergelab.rng import Stream
 
 KIND = ("task", "form", "split", "shots")
+
+CURVE = (*KIND, "axis", *SCALE)
+"""Columns of `FOUND` that tell curves apart."""
 
 # What is the same all along a curve, besides the kind of task.
 _SAME: Mapping[Axis, tuple[str, ...]] = {
@@ -43,6 +48,11 @@ class StudyCurve:
     axis: Axis
     answers: pl.DataFrame
     cells: pl.DataFrame
+
+    @property
+    def reach(self) -> float:
+        """How far the points reach: natural logarithms of the axis, nats for loss."""
+        return float(np.ptp(Scale(_places(self.cells, self.axis).to_numpy(), self.axis).positions()))
 
     def stream(self, root: Stream) -> Stream:
         """Return the curve's own stream below `root`: the same whatever else is asked."""
@@ -87,8 +97,13 @@ def groups_along(
 
 def points_along(cells: pl.DataFrame, axis: Axis) -> int:
     """Return how many points a curve of these cells has; 0 where two of them lie at the same place."""
-    places = cells.group_by(SCALE).agg(x=pl.col(COLUMNS[axis]).cast(pl.Float64).mean())["x"]
+    places = _places(cells, axis)
     return places.len() if places.n_unique() == places.len() else 0
+
+
+def _places(cells: pl.DataFrame, axis: Axis) -> pl.Series:
+    """Return the x of each point: cells that differ in their seed alone are one."""
+    return cells.group_by(SCALE).agg(x=pl.col(COLUMNS[axis]).cast(pl.Float64).mean())["x"]
 
 
 def most_points(cells: pl.DataFrame, axis: Axis) -> int:
