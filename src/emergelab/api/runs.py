@@ -228,6 +228,37 @@ class Run:
         """The prompts that the models were asked: the functions that each draws, and its description length D."""
         return self._table("prompts")
 
+    @cached_property
+    def emergence(self) -> pl.DataFrame:
+        """Where tasks emerge: thresholds, sharpness and jumps of every curve with four points or more."""
+        return self._table("emergence")
+
+    def ask_emergence(
+        self,
+        task: str | None = None,
+        *,
+        form: str | None = None,
+        split: str | None = None,
+        axis: Literal["tokens", "parameters", "compute", "loss"] | None = None,
+        metric: Literal["accuracy", "probability", "nats"] | None = None,
+        shots: int | None = None,
+        level: float | None = None,
+        span: float | None = None,
+    ) -> pl.DataFrame:
+        """Ask any curve of the run where it crosses a level and whether it jumps; the columns are those of `emergence`.
+
+        What is left out is all that there is: `shots` the most examples, `level` half way from chance to certainty.
+        A level is one of `metric`, by default of accuracy. `span` is how far a smooth rise reaches, in natural
+        logarithms of the axis (nats for loss), by default half of what was measured. Raises UserError for what the
+        run was not asked, and for an axis along which no curve has four points.
+        """
+        from emergelab.recipes.emergence import EmergenceQuestion, emergence_of  # noqa: PLC0415 - slow to import
+
+        question = EmergenceQuestion(
+            task=task, form=form, split=split, axis=axis, metric=metric, shots=shots, level=level, span=span
+        )
+        return emergence_of(self._folder, question)
+
     def query(self, sql: str) -> pl.DataFrame:
         """Return the answer to an SQL query (DuckDB's) over the tables; it sees nothing else.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -15,11 +14,12 @@ import polars as pl
 
 from emergelab.analysis.aggregate import CELLS, curves_from_scores, scores_from_items
 from emergelab.analysis.confronting import GAPS, cumulative
+from emergelab.analysis.emergence.studied import FOUND
 from emergelab.analysis.gains import paired_gain
 from emergelab.corpus.prompts import make_prompts
-from emergelab.pipeline.files import write_bytes
 from emergelab.pipeline.step import StepContext
 from emergelab.recipes.asked_prompts import describe_prompts
+from emergelab.recipes.saved_rows import save_rows
 from emergelab.recipes.stages import language_of
 from emergelab.report.content import LOSSES
 from emergelab.rng import Stream, stream
@@ -76,7 +76,7 @@ def answer_task(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> 
         if not path.is_file():
             with out_of_memory(spec["predictor"], spec["device"]):
                 items = items_of(predictor, [block_of(prompts, first)], cell=spec["cell"])
-            _save(items.with_columns(pl.col("prompt") + first), path)
+            save_rows(items.with_columns(pl.col("prompt") + first), path)
     pl.concat([pl.read_parquet(path) for path in paths]).write_parquet(
         out / "items.parquet", compression="zstd"
     )
@@ -114,12 +114,6 @@ def block_of(prompts: PromptSet, first: int) -> PromptSet:
     )
 
 
-def _save(items: pl.DataFrame, path: Path) -> None:
-    content = io.BytesIO()
-    items.write_parquet(content, compression="zstd")
-    write_bytes(path, content.getvalue())
-
-
 def make_tables(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> None:
     """Join the answers of all tasks and draws of words and summarise them as a study's are.
 
@@ -145,6 +139,7 @@ def make_tables(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> 
         "cumulative": cumulative(items, cells),
         "prompts": _prompts(spec),
         "gaps": GAPS.to_frame(),
+        "emergence": FOUND.to_frame(),
         "cells": cells.with_columns(
             **{name: pl.lit(spec[name]) for name in ("digest", "device", "precision")}
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
+from emergelab.analysis.emergence.names import FEWEST_POINTS
 from emergelab.corpus.prompts import make_prompts
 from emergelab.errors import GrammarError, StudyError, UserError
 from emergelab.grammar.holdout import draw_language
@@ -22,6 +24,7 @@ from emergelab.grammar.shelf import SourceFile
 from emergelab.grammar.syntax import GrammarSyntax
 from emergelab.model.spec import ModelSpec
 from emergelab.pipeline.step import Step
+from emergelab.recipes.cell_folders import CELL, EMERGENCE
 from emergelab.recipes.study_spec import Study
 from emergelab.rng import stream
 from emergelab.scores.variants import value_text, variant_of, variant_parts
@@ -34,6 +37,7 @@ _FLOPS_PER_SECOND = 4e10
 _SECONDS_PER_STEP = 0.004
 _SECONDS_PER_PROMPT = 0.002
 _SECONDS_PER_IDEAL_PROMPT = 0.01
+_SECONDS_PER_RUN_OF_CURVES = 0.4
 _MOST_PARAMETERS = 10**10
 
 
@@ -142,6 +146,7 @@ def build_grid(file: SourceFile, study: Study) -> Grid:
         inputs[_ideal_input(grammars, run)] = run.grammar.ideal
         for tokens in study.train.tokens:
             inputs[f"cell {run.cell_name(tokens)}"] = _cell_step(study, run, tokens, train)
+    inputs |= _emergence_steps(study, runs, inputs)
     return Grid(file.name, study, grammars, source.text, file.text, runs, _tables_step(study, runs, inputs))
 
 
@@ -341,6 +346,34 @@ def _cell_step(study: Study, run: RunSpec, tokens: int, train: Step) -> Step:
     )
 
 
+def _emergence_steps(study: Study, runs: Sequence[RunSpec], inputs: Mapping[str, Step]) -> dict[str, Step]:
+    """Return a step for each task, which asks where it emerges; none where no curve can have enough points."""
+    tokens = len(study.train.tokens)
+    models = {(run.documents, variant_of(run.settings), run.model.layers, run.model.width) for run in runs}
+    sizes = Counter(model[:2] for model in models)
+    if tokens * max(sizes.values()) < FEWEST_POINTS:
+        return {}
+    cells = {name: step for name, step in inputs.items() if name.startswith(CELL)}
+    spec: JsonObject = {"key": study.key, **_settings(study, runs)}
+    return {
+        f"{EMERGENCE}{task}": Step(
+            name=f"emergence of {task}",
+            kind="emergence",
+            function="emergelab.recipes.emergence_stages:find_emergence",
+            version=1,
+            spec={"task": task, **spec},
+            inputs=cells,
+            cost=2.0 + _SECONDS_PER_RUN_OF_CURVES * len(runs),
+        )
+        for task in study.evaluate.tasks
+    }
+
+
+def _settings(study: Study, runs: Sequence[RunSpec]) -> JsonObject:
+    """Return what each run's settings are, if any vary."""
+    return {"settings": {run.name: dict(run.settings) for run in runs}} if study.varied else {}
+
+
 def _ideal_input(grammars: Sequence[GrammarSetting], run: RunSpec) -> str:
     """Return what the tables call the ideal predictors of a run: the same whatever its parameters are called."""
     return f"ideal {next(number for number, one in enumerate(grammars) if one is run.grammar)}"
@@ -349,9 +382,10 @@ def _ideal_input(grammars: Sequence[GrammarSetting], run: RunSpec) -> str:
 def _tables_step(study: Study, runs: Sequence[RunSpec], inputs: Mapping[str, Step]) -> Step:
     """Return the step that joins all cells. Its specification says what each run's settings are, if any vary."""
     ideals = {id(step): name for name, step in inputs.items()}
-    spec: JsonObject = {"ideals": {run.name: ideals[id(run.grammar.ideal)] for run in runs}}
-    if study.varied:
-        spec["settings"] = {run.name: dict(run.settings) for run in runs}
+    spec: JsonObject = {
+        "ideals": {run.name: ideals[id(run.grammar.ideal)] for run in runs},
+        **_settings(study, runs),
+    }
     return Step(
         name="tables",
         kind="tables",

@@ -13,15 +13,16 @@ import polars as pl
 
 from emergelab.analysis.aggregate import CELLS, curves_from_scores, scores_from_items
 from emergelab.analysis.confronting import Confronted, cumulative, document_gaps, gaps, prompt_gaps
+from emergelab.analysis.emergence.studied import FOUND
 from emergelab.analysis.gains import paired_gain
 from emergelab.grammar.sites import LawName
 from emergelab.pipeline.step import StepContext
 from emergelab.recipes.asked_prompts import LAWS
-from emergelab.scores.variants import value_text, variant_of
+from emergelab.recipes.cell_folders import EMERGENCE, RUN, Settings, cell_folders, cell_record, run_of
+from emergelab.scores.variants import value_text
 from emergelab.spec import Json
 
 LOSS_POINTS = 200
-_RUN, _CELL = "run ", "cell "
 _FURTHER = pl.Schema(
     {
         "counted_tokens": pl.Int64,
@@ -44,8 +45,8 @@ def make_tables(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> 
     """
     # In the order of names: equal inputs make equal bytes, however the study listed them.
     inputs = dict(sorted(inputs.items()))
-    settings: Mapping[str, Mapping[str, Json]] = spec.get("settings", {})
-    folders = {name.removeprefix(_CELL): at for name, at in inputs.items() if name.startswith(_CELL)}
+    settings: Settings = spec.get("settings", {})
+    folders = cell_folders(inputs)
     records = [_record(cell, folder, inputs, settings) for cell, folder in folders.items()]
     cells = pl.DataFrame([{name: record[name] for name in CELLS} for record in records], schema=CELLS)
     models = pl.concat([_items(cell, folder) for cell, folder in folders.items()])
@@ -60,12 +61,13 @@ def make_tables(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> 
         "scores": scores,
         "curves": curves_from_scores(scores, items),
         "gains": paired_gain(items),
-        "losses": _losses(inputs, {_run_of(record["cell"]): record for record in records}),
-        "cells": _cells(cells, records, [settings.get(_run_of(record["cell"]), {}) for record in records]),
+        "losses": _losses(inputs, {run_of(record["cell"]): record for record in records}),
+        "cells": _cells(cells, records, [settings.get(run_of(record["cell"]), {}) for record in records]),
         "bounds": theory.bounds(),
         "cumulative": cumulative(items, described, theory.confronted("full")),
         "gaps": gaps([*theory.prompt_gaps(models, ideal), *theory.document_gaps(folders)], cells),
         "prompts": theory.prompts(),
+        "emergence": _emergence(inputs),
     }
     for name, table in tables.items():
         table.write_parquet(out / f"{name}.parquet", compression="zstd")
@@ -88,7 +90,7 @@ class _Theory:
         return {record["variant"]: self._folder(record) for record in self.records}
 
     def _folder(self, record: Record) -> Path:
-        return self.inputs[self.ideals[_run_of(record["cell"])]]
+        return self.inputs[self.ideals[run_of(record["cell"])]]
 
     def items(self) -> pl.DataFrame:
         """Return their items, each variant's under a name of its own."""
@@ -151,28 +153,16 @@ def _suffix(variant: str | None) -> str:
     return "" if variant is None else f",{variant}"
 
 
-def _run_of(cell: str) -> str:
-    """Return the name of the run that a cell was read from: the cell's name but its tokens."""
-    return cell.rpartition(",tokens=")[0]
+def _emergence(inputs: Inputs) -> pl.DataFrame:
+    """Return what was found of each task; nothing where no curve has enough points."""
+    found = [folder for name, folder in inputs.items() if name.startswith(EMERGENCE)]
+    return pl.concat([FOUND.to_frame(), *(pl.read_parquet(at / "emergence.parquet") for at in found)])
 
 
-def _record(
-    cell: str, folder: Path, inputs: Inputs, settings: Mapping[str, Mapping[str, Json]]
-) -> dict[str, Any]:
-    """Return what is known of a cell. Its own record and items name it by its scale alone."""
-    run = _run_of(cell)
-    trained = _read(inputs[_RUN + run] / "run.json")
-    return {
-        **_read(folder / "cell.json"),
-        "cell": cell,
-        "variant": variant_of(settings.get(run, {})),
-        "device": trained["device"],
-        "precision": trained["precision"],
-    }
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
+def _record(cell: str, folder: Path, inputs: Inputs, settings: Settings) -> dict[str, Any]:
+    trained = json.loads((inputs[RUN + run_of(cell)] / "run.json").read_text(encoding="utf-8"))
+    told = {name: trained[name] for name in ("device", "precision")}
+    return cell_record(cell, folder, settings) | told
 
 
 def _items(cell: str, folder: Path) -> pl.DataFrame:
@@ -203,13 +193,13 @@ def _losses(inputs: Inputs, records: Mapping[str, Record]) -> pl.DataFrame:
     return pl.concat(
         [
             _thinned(pl.read_parquet(folder / "log.parquet")).select(
-                pl.lit(name.removeprefix(_RUN)).alias("run"),
-                *_columns_of_run(records[name.removeprefix(_RUN)]),
+                pl.lit(name.removeprefix(RUN)).alias("run"),
+                *_columns_of_run(records[name.removeprefix(RUN)]),
                 "tokens",
                 "loss",
             )
             for name, folder in inputs.items()
-            if name.startswith(_RUN)
+            if name.startswith(RUN)
         ]
     )
 

@@ -22,7 +22,7 @@ from emergelab.pipeline.manifest import Manifest
 from emergelab.pipeline.store import Store
 from emergelab.spec import Json, canonical_json
 
-TABLES = ("scores", "curves", "items", "gains", "losses", "cells", "bounds", "cumulative", "gaps", "prompts")
+TABLES = ("scores", "curves", "items", "gains", "losses", "cells", "bounds", "cumulative", "gaps", "prompts", "emergence")
 _RECORD = "run.json"
 _FORMAT = 1
 _LOCK = ".lock"
