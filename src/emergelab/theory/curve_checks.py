@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeAlias
+
 import numpy as np
 from jaxtyping import Float64
-from numpy.typing import ArrayLike
 
 from emergelab.errors import UserError
 
 _PERCENT = 100.0
+
+Values: TypeAlias = int | float | np.number | Sequence[int | float] | np.ndarray
+"""One number or several, of any shape."""
 
 
 class CurveError(UserError):
     """A share, a ratio or a number of skills for which performance curves are not defined."""
 
 
-def share_of(name: str, value: ArrayLike) -> Float64[np.ndarray, "*points"]:
+def share_of(name: str, value: Values) -> Float64[np.ndarray, "*points"]:
     """Return shares as float64. Raises `CurveError` unless all lie in (0, 1)."""
     values = np.asarray(value, dtype=np.float64)
     wrong = ~((values > 0) & (values < 1))
@@ -27,7 +32,7 @@ def share_of(name: str, value: ArrayLike) -> Float64[np.ndarray, "*points"]:
     return values
 
 
-def ratio_of(value: ArrayLike) -> Float64[np.ndarray, "*points"]:
+def ratio_of(value: Values) -> Float64[np.ndarray, "*points"]:
     """Return β as float64. Raises `CurveError` unless all are above 1 and finite."""
     values = np.asarray(value, dtype=np.float64)
     wrong = ~((values > 1) & np.isfinite(values))
@@ -39,7 +44,7 @@ def ratio_of(value: ArrayLike) -> Float64[np.ndarray, "*points"]:
     return values
 
 
-def counts_of(name: str, value: ArrayLike) -> Float64[np.ndarray, "*points"]:
+def counts_of(name: str, value: Values) -> Float64[np.ndarray, "*points"]:
     """Return whole numbers as float64. Raises `CurveError` unless all are 1 or more."""
     values = np.asarray(value, dtype=np.float64)
     wrong = ~((values >= 1) & np.isfinite(values) & (values == np.floor(values)))

@@ -20,18 +20,18 @@ Shares and rates are fractions; all functions broadcast and return float64.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float64
-from numpy.typing import ArrayLike
 from scipy import special
 from scipy.optimize import elementwise
 
 from emergelab.theory.curve_checks import (
     CurveError,
+    Values,
     counts_of,
     ratio_of,
     require_failure_below_one,
@@ -95,19 +95,19 @@ class Tuples:
     def __post_init__(self) -> None:
         counts_of("tuples", self.size)
 
-    def theta(self, theta: ArrayLike) -> Points:
+    def theta(self, theta: Values) -> Points:
         """Return the share of failing pieces that tuples see: one of `size` joined pieces fails with 1 - (1-θ)^size."""
         shares = share_of("theta", theta)
         joined = self.kind is TupleKind.concatenated
-        return -np.expm1(self.size * np.log1p(-shares)) if joined else shares
+        return np.asarray(-np.expm1(self.size * np.log1p(-shares))) if joined else shares
 
-    def single_theta(self, theta: ArrayLike) -> Points:
+    def single_theta(self, theta: Values) -> Points:
         """Return the share of failing single pieces at which tuples see `theta`."""
         shares = share_of("theta", theta)
         joined = self.kind is TupleKind.concatenated
-        return -np.expm1(np.log1p(-shares) / self.size) if joined else shares
+        return np.asarray(-np.expm1(np.log1p(-shares) / self.size)) if joined else shares
 
-    def k(self, k: ArrayLike) -> Points:
+    def k(self, k: Values) -> Points:
         """Return how many tuples a piece holds (Hoeffding's disjoint ones). Raises `CurveError` where it is none."""
         counts = counts_of("k", k)
         if self.kind is TupleKind.concatenated:
@@ -117,18 +117,76 @@ class Tuples:
                 f"k is {counts.min():g} and tuples are {self.size}. A tuple within one piece has no more skills than "
                 "the piece. Take smaller tuples, or the kind `concatenated`."
             )
-        return np.floor(counts / self.size)
+        return np.asarray(np.floor(counts / self.size))
 
 
 def failure(
-    curve: Curve, theta: ArrayLike, alpha: ArrayLike, k: ArrayLike, graph: FiniteGraph | None = None
+    curve: Curve, theta: Values, alpha: Values, k: Values, graph: FiniteGraph | None = None
 ) -> Points:
     """Return the failure βθ that no more than the worst `alpha` of skills exceed, NaN where a curve says nothing.
 
     `graph` is for `theorem` and `markov`; the others raise `CurveError` with it, as an adversary may exceed them.
     """
-    _require_known_limit(curve, graph)
-    theta, alpha, k = _broadcast(share_of("theta", theta), share_of("alpha", alpha), counts_of("k", k))
+    require_known_limit(curve, graph)
+    shape, (theta, alpha, k) = as_points(
+        share_of("theta", theta), share_of("alpha", alpha), counts_of("k", k)
+    )
+    return _failure(curve, theta, alpha, k, graph).reshape(shape)
+
+
+def share(curve: Curve, theta: Values, beta: Values, k: Values, graph: FiniteGraph | None = None) -> Points:
+    """Return the smallest share α of skills such that all others fail at most `beta`·θ, NaN where there is none.
+
+    There is one under `theorem` and `sharper` iff ln β exceeds their right side at α = 1/β.
+    """
+    require_known_limit(curve, graph)
+    shape, (theta, beta, k) = as_points(share_of("theta", theta), ratio_of(beta), counts_of("k", k))
+    require_failure_below_one(theta, beta)
+    return _share(curve, theta, beta, k, graph).reshape(shape)
+
+
+def largest_theta(
+    curve: Curve, rate: Values, alpha: Values, k: Values, graph: FiniteGraph | None = None
+) -> Points:
+    """Return the largest share θ of failing pieces at which the curve keeps all but `alpha` of skills at `rate`.
+
+    Where `theorem` or `sharper` say nothing, `markov` counts. `rate` is a failure rate, βθ.
+    """
+    require_known_limit(curve, graph)
+    shape, (rate, alpha, k) = as_points(
+        share_of("failure", rate), share_of("alpha", alpha), counts_of("k", k)
+    )
+    return _largest_theta(curve, rate, alpha, k, graph).reshape(shape)
+
+
+def entropy(share: Values) -> Points:
+    """Return the binary entropy in nats."""
+    share = np.asarray(share, dtype=np.float64)
+    return np.asarray(special.entr(share) + special.entr(1 - share))
+
+
+def divergence(first: Values, second: Values) -> Points:
+    """Return the binary Kullback-Leibler divergence KL(first ‖ second) in nats."""
+    first, second = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    return np.asarray(special.rel_entr(first, second) + special.rel_entr(1 - first, 1 - second))
+
+
+def as_points(*values: Values) -> tuple[tuple[int, ...], tuple[Points, ...]]:
+    """Return the shape that values broadcast to, and copies of them as points in a row."""
+    arrays = np.broadcast_arrays(*values)
+    return arrays[0].shape, tuple(np.array(array, dtype=np.float64).ravel() for array in arrays)
+
+
+def require_known_limit(curve: Curve, graph: FiniteGraph | None) -> None:
+    """Raise `CurveError` for a curve of infinitely many pieces beside a finite graph."""
+    if graph is not None and curve in {Curve.sharper, Curve.exact}:
+        raise CurveError(
+            f"The curve is `{curve}`, which holds for infinitely many pieces: in a finite graph an adversary may "
+            "exceed it. Take `theorem`, or leave out the numbers of skills and pieces."
+        )
+
+
+def _failure(curve: Curve, theta: Points, alpha: Points, k: Points, graph: FiniteGraph | None) -> Points:
     match curve:
         case Curve.exact:
             return _exact_failure(theta, alpha, k)
@@ -139,16 +197,7 @@ def failure(
             return np.where(rate < 1, rate, np.nan)
 
 
-def share(
-    curve: Curve, theta: ArrayLike, beta: ArrayLike, k: ArrayLike, graph: FiniteGraph | None = None
-) -> Points:
-    """Return the smallest share α of skills such that all others fail at most `beta`·θ, NaN where there is none.
-
-    There is one under `theorem` and `sharper` iff ln β exceeds their right side at α = 1/β.
-    """
-    _require_known_limit(curve, graph)
-    theta, beta, k = _broadcast(share_of("theta", theta), ratio_of(beta), counts_of("k", k))
-    require_failure_below_one(theta, beta)
+def _share(curve: Curve, theta: Points, beta: Points, k: Points, graph: FiniteGraph | None) -> Points:
     match curve:
         case Curve.exact:
             return _exact_share(theta, beta, k)
@@ -158,46 +207,16 @@ def share(
             return _bounded_share(curve, theta, beta, k, graph)
 
 
-def largest_theta(
-    curve: Curve, rate: ArrayLike, alpha: ArrayLike, k: ArrayLike, graph: FiniteGraph | None = None
-) -> Points:
-    """Return the largest share θ of failing pieces at which the curve keeps all but `alpha` of skills at `rate`.
-
-    Where `theorem` or `sharper` say nothing, `markov` counts. `rate` is a failure rate, βθ.
-    """
-    rate, alpha, k = _broadcast(share_of("failure", rate), share_of("alpha", alpha), counts_of("k", k))
+def _largest_theta(curve: Curve, rate: Points, alpha: Points, k: Points, graph: FiniteGraph | None) -> Points:
     if curve is Curve.markov:
         return rate * alpha
 
     def excess(theta: Points, rate: Points, alpha: Points, k: Points) -> Points:
-        found = failure(curve, theta, alpha, k, graph)
-        return np.fmin(found, theta / alpha) - rate
+        return np.fmin(_failure(curve, theta, alpha, k, graph), theta / alpha) - rate
 
     # The worst skills fail no less than the mean, θ, and by Markov no more than θ/α; both may be reached.
     low, high = rate * alpha * (1 - _ROOM), np.minimum(rate * (1 + _ROOM), 1 - _ROOM)
-    return _root(excess, (low, high), (rate, alpha, k))
-
-
-def entropy(share: Points) -> Points:
-    """Return the binary entropy in nats."""
-    return special.entr(share) + special.entr(1 - share)
-
-
-def divergence(first: Points, second: Points) -> Points:
-    """Return the binary Kullback-Leibler divergence KL(first ‖ second) in nats."""
-    return special.rel_entr(first, second) + special.rel_entr(1 - first, 1 - second)
-
-
-def _broadcast(*values: Points) -> tuple[Points, ...]:
-    return tuple(np.array(value) for value in np.broadcast_arrays(*values))
-
-
-def _require_known_limit(curve: Curve, graph: FiniteGraph | None) -> None:
-    if graph is not None and curve in {Curve.sharper, Curve.exact}:
-        raise CurveError(
-            f"The curve is `{curve}`, which holds for infinitely many pieces: in a finite graph an adversary may "
-            "exceed it. Take `theorem`, or leave out the numbers of skills and pieces."
-        )
+    return increasing_root(excess, (low, high), (rate, alpha, k))
 
 
 def _required(curve: Curve, theta: Points, alpha: Points, k: Points, graph: FiniteGraph | None) -> Points:
@@ -214,7 +233,7 @@ def _divergent(alpha: Points, nats: Points) -> Points:
     def excess(p: Points, alpha: Points, nats: Points) -> Points:
         return divergence(p, alpha) - nats
 
-    found = _root(excess, (alpha, np.ones_like(alpha)), (alpha, nats))
+    found = increasing_root(excess, (alpha, np.ones_like(alpha)), (alpha, nats))
     return np.where(nats < -np.log(alpha), found, np.nan)
 
 
@@ -227,11 +246,13 @@ def _bounded_share(curve: Curve, theta: Points, beta: Points, k: Points, graph: 
 
     most = 1 / beta
     solvable = excess(most, theta, beta, k) > 0
-    found = _root(excess, (np.full_like(beta, np.finfo(np.float64).tiny), most), (theta, beta, k))
+    found = increasing_root(excess, (np.full_like(beta, np.finfo(np.float64).tiny), most), (theta, beta, k))
     return np.where(solvable, found, np.nan)
 
 
-def _root(function: Any, bracket: tuple[Points, Points], arguments: tuple[Points, ...]) -> Points:
+def increasing_root(
+    function: Callable[..., Points], bracket: tuple[Points, Points], arguments: tuple[Points, ...]
+) -> Points:
     """Return the roots of an increasing function, vectorised (Chandrupatla's method)."""
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         return np.asarray(elementwise.find_root(function, bracket, args=arguments).x, dtype=np.float64)
@@ -249,18 +270,18 @@ def _upper_quantile(theta: Points, alpha: Points, k: Points) -> Points:
     low, high = np.full_like(k, -1.0), k
     for _ in range(int(np.ceil(np.log2(k.max(initial=1) + 1)))):
         middle = np.ceil((low + high) / 2)
-        enough = _above(middle, alpha, k) <= theta
+        enough = skills_above(middle, alpha, k) <= theta
         low, high = np.where(enough, low, middle), np.where(enough, middle, high)
     return high
 
 
-def _above(t: Points, alpha: Points, k: Points) -> Points:
+def skills_above(t: Points, alpha: Points, k: Points) -> Points:
     """Return P(X > t) for X ~ Binomial(k, α) and t = 0 ... k."""
     inside = t < k
     return np.where(inside, special.betainc(t + 1, np.where(inside, k - t, 1.0), alpha), 0.0)
 
 
-def _at_least_elsewhere(t: Points, alpha: Points, k: Points) -> Points:
+def at_least_elsewhere(t: Points, alpha: Points, k: Points) -> Points:
     """Return P(Y ≥ t) for Y ~ Binomial(k - 1, α): the probability that the other skills make up for t."""
     inside = (t > 0) & (t < k)
     found = special.betainc(np.where(inside, t, 1.0), np.where(inside, k - t, 1.0), alpha)
@@ -269,7 +290,7 @@ def _at_least_elsewhere(t: Points, alpha: Points, k: Points) -> Points:
 
 def _excess(t: Points, alpha: Points, k: Points) -> Points:
     """Return E max(X - t, 0) for X ~ Binomial(k, α)."""
-    return np.maximum(k * alpha * _at_least_elsewhere(t, alpha, k) - t * _above(t, alpha, k), 0.0)
+    return np.maximum(k * alpha * at_least_elsewhere(t, alpha, k) - t * skills_above(t, alpha, k), 0.0)
 
 
 def _exact_share(theta: Points, beta: Points, k: Points) -> Points:
@@ -278,9 +299,9 @@ def _exact_share(theta: Points, beta: Points, k: Points) -> Points:
     E[X; X in its top θ] = min over t of θt + E max(X - t, 0) (Rockafellar and Uryasev 2000), and for every t that less
     kαβθ is convex in α, so that its tangent at the minimising t leads on.
     """
-    points = [value.ravel() for value in (theta, beta, k)]
-    low = -np.expm1(np.log1p(-points[0]) / points[2])  # there all edges of the worst skills may fail
-    high = 1 / points[1]
+    points = theta, beta, k
+    low = -np.expm1(np.log1p(-theta) / k)  # there all edges of the worst skills may fail
+    high = 1 / beta
     alpha, cut = low.copy(), np.ones_like(low)
     left = np.arange(alpha.size)
     for _ in range(_STEPS):
@@ -293,12 +314,12 @@ def _exact_share(theta: Points, beta: Points, k: Points) -> Points:
         left = left[np.abs(alpha[left] - now) > _CLOSE * now]
         if not left.size:
             break
-    return alpha.reshape(beta.shape)
+    return alpha
 
 
 def _quantile_near(guess: Points, theta: Points, alpha: Points, k: Points) -> Points:
     """Return `_upper_quantile`, which takes a moment where the guess is right."""
-    right = (_above(guess, alpha, k) <= theta) & (_above(guess - 1, alpha, k) > theta)
+    right = (skills_above(guess, alpha, k) <= theta) & (skills_above(guess - 1, alpha, k) > theta)
     found = guess.copy()
     found[~right] = _upper_quantile(theta[~right], alpha[~right], k[~right])
     return found
@@ -311,8 +332,8 @@ def _kept_inside(value: Points, low: Points, high: Points) -> Points:
 
 def _tangent(cut: Points, alpha: Points, theta: Points, beta: Points, k: Points) -> tuple[Points, Points]:
     """Return E[X; X in its top θ] - kαβθ and Newton's step."""
-    reached = _at_least_elsewhere(cut, alpha, k)
-    above = _above(cut, alpha, k)
+    reached = at_least_elsewhere(cut, alpha, k)
+    above = skills_above(cut, alpha, k)
     value = cut * (theta - above) + k * alpha * (reached - beta * theta)
     with np.errstate(divide="ignore", invalid="ignore"):
         return value, value / (k * (reached - beta * theta))
