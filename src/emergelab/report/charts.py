@@ -18,9 +18,12 @@ from polars import selectors
 from emergelab.report import theme, words
 from emergelab.report.against import BOUND, BOUND_TRAIN, ERRORS, GAP, TOGETHER
 from emergelab.report.information import ACCURACY, GAINED, NATS, SAVED, Information
+from emergelab.report.printing import ORIGINS, PREDICTED, RIGHT_TOGETHER, SAVED_TOGETHER
 from emergelab.report.series import MODEL, MODELS, Prepared
 
 GUESS = "chance"
+BEYOND = "computational gain: model beyond ideal"
+_FORCED = "right if the steps are given"
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,11 @@ _REFERENCES: Mapping[str, _Style] = {
     "ideal_train": _Style("ideal-1", 2.0, dash=(2, 3)),
     BOUND: _Style("bound-0", 3.0, symbol="M-1,-0.25H1V0.25H-1Z"),
     BOUND_TRAIN: _Style("bound-1", 1.6, dash=(2, 3)),
+    PREDICTED: _Style("bound-0", 3.0, symbol="M-1,-0.25H1V0.25H-1Z"),
 }
 _WIDTH = 2.0  # of the lines of models
 _GUESS_DASH = (4, 3)
-_BENEATH = ("ideal", BOUND)
+_BENEATH = ("ideal", BOUND, PREDICTED)
 _ABOVE = ("ideal_train", BOUND_TRAIN)
 MOST_COLUMNS = 5
 PANEL_WIDTH = 172
@@ -75,6 +79,8 @@ _TITLES = {
     ERRORS: "wrong answers, together",
     GAP["documents"]: "gap (nats per token)",
     GAP["prompts"]: "gap (nats per answer)",
+    SAVED_TOGETHER: "nats saved, final answers",
+    RIGHT_TOGETHER: "fewer wrong final answers",
 }
 _COUNT = "replace(format(datum.value, '.3~s'), 'G', 'B')"
 _TOOLTIPS = {
@@ -93,6 +99,10 @@ _TOOLTIPS = {
     "lo": ("95 % from", ".3~g"),
     "hi": ("95 % to", ".3~g"),
     "guess": (GUESS, ".2~g"),
+    "ideal_value": ("ideal predictor", ".3~g"),
+    "beyond": ("beyond the ideal", ".3~g"),
+    "origin": ("final answer", None),
+    "forced": (_FORCED, ".3~g"),
     "loss": ("loss", ".3~g"),
     "answers": ("first answers", "d"),
     "n": ("answers", "d"),
@@ -201,10 +211,8 @@ def draw_shot_curves(information: Information, prepared: Prepared) -> Drawing:
 
 def draw_first_answers(information: Information, prepared: Prepared) -> Drawing:
     """Draw what the first answers cost together, and the bounds; nats above wrong answers."""
-    axis = alt.Axis(tickMinStep=1, tickCount=5)
-    x = alt.X("answers:Q", title="first answers", axis=axis, scale=alt.Scale(zero=False, nice=False))
     domains: dict[str, tuple[float, float | None]] = dict.fromkeys((TOGETHER, ERRORS), (0.0, None))
-    return _by_measure(information.frame, x, "answers", prepared, domains=domains)
+    return _by_measure(information.frame, _answers_axis(), "answers", prepared, domains=domains)
 
 
 def draw_gap_over_tokens(information: Information, prepared: Prepared) -> Drawing:
@@ -236,6 +244,41 @@ def draw_over_setting(information: Information, prepared: Prepared) -> Drawing:
 def draw_printed_gain(information: Information, prepared: Prepared) -> Drawing:
     """Draw the gain from printing over training tokens, with a line at no gain."""
     return _gaps(information.frame, _tokens_axis(information.frame), "train_tokens", prepared)
+
+
+def draw_gains_apart(information: Information, prepared: Prepared) -> Drawing:
+    """Draw three gains of printed steps, and by how much the largest model's lie beyond the ideal predictor's."""
+    frame = information.frame
+    along = "setting_value" if "setting_value" in frame.columns else "answers"
+    x = _setting_axis(frame) if along == "setting_value" else _answers_axis()
+    return _gaps(frame, x, along, prepared, beyond=True)
+
+
+def draw_own_steps(information: Information, prepared: Prepared) -> Drawing:
+    """Draw where final answers of free generation come from as bars, and a tick at those behind given steps."""
+    del prepared
+    frame = information.frame
+    names = tuple(ORIGINS.values())
+    colours = tuple(theme.variable(f"origin-{place}") for place in range(len(names)))
+    scale = alt.Scale(domain=[*names, _FORCED], range=[*colours, theme.variable("ink")])
+    colour = alt.Color("origin:N", title=None, scale=scale, legend=alt.Legend(symbolType="square"))
+    y = alt.Y("series:N", title=None, sort=_by_rank("series_rank"), axis=alt.Axis(ticks=False, domain=False))
+    axis = alt.Axis(tickCount=3, format=".2~f", grid=True)
+    shares = alt.X(
+        "value:Q", title="share of answers", stack="zero", scale=alt.Scale(domain=[0, 1]), axis=axis
+    )
+    base = alt.Chart().encode(y=y)
+    bar = base.mark_bar(height={"band": 0.62}).encode(
+        x=shares,
+        color=colour,
+        order=alt.Order("origin_rank:Q"),
+        tooltip=_tooltip(frame, "origin", "value", "lo", "hi", "forced", "n"),
+    )
+    given = base.mark_tick(thickness=2.5, height={"band": 0.92}, opacity=1).encode(
+        x=alt.X("forced:Q"), color=alt.ColorDatum(_FORCED, type="nominal")
+    )
+    rows = frame["series"].n_unique()
+    return Drawing(chart=_facet([bar, given], frame, _ROWS, height=max(40, 26 * rows)), rows={_ROWS: frame})
 
 
 def draw_grid(information: Information, prepared: Prepared) -> Drawing:
@@ -327,10 +370,12 @@ def balanced(panels: int, most: int) -> int:
     return -(-panels // rows)
 
 
-def series_scales(frame: pl.DataFrame, prepared: Prepared, *, with_guess: bool = False) -> Scales:
+def series_scales(
+    frame: pl.DataFrame, prepared: Prepared, *, with_guess: bool = False, dashed: str = GUESS
+) -> Scales:
     """Return colour and shape by series: the ramp for sizes, colours of their own for other predictors.
 
-    Ideal predictors and bounds come behind all of them, and are lines without points.
+    Ideal predictors and bounds come behind all of them, and are lines without points. With a guess `dashed` is added.
     """
     shown = frame.sort("series_rank", maintain_order=True)["series"].unique(maintain_order=True).to_list()
     sizes = [name for name in prepared.sizes if name in shown]
@@ -347,7 +392,7 @@ def series_scales(frame: pl.DataFrame, prepared: Prepared, *, with_guess: bool =
         colours.append(theme.variable(style.colour))
         shapes.append(style.symbol)
         dashes.append(style.dash)
-    extra = ([GUESS], [theme.variable("guess")], ["stroke"]) if with_guess else ([], [], [])
+    extra = ([dashed], [theme.variable("guess")], ["stroke"]) if with_guess else ([], [], [])
     return Scales(
         column="series",
         domain=(*sizes, *others, *(name for name, _ in references), *extra[0]),
@@ -393,16 +438,24 @@ def _by_measure(
     return _together(parts, frame)
 
 
-def _gaps(frame: pl.DataFrame, x: Chart, along: str, prepared: Prepared) -> Drawing:
+def _gaps(frame: pl.DataFrame, x: Chart, along: str, prepared: Prepared, *, beyond: bool = False) -> Drawing:
     """Draw differences, with a line at none; each measure has the panels that it was taken in."""
-    scales = series_scales(frame, prepared)
+    scales = series_scales(frame, prepared, with_guess=beyond, dashed=BEYOND)
     zero = alt.Chart().mark_rule(color=theme.variable("guess"), strokeDash=[4, 3]).encode(y=alt.datum(0))
     parts: dict[str, Chart] = {}
     for measure in frame["measure"].unique(maintain_order=True):
         rows = frame.filter(pl.col("measure") == measure)
         axes = Axes(x=x, along=along, title=_TITLES[measure])
-        parts[measure] = _facet([zero, *_estimates(rows, axes, scales)], rows, measure)
+        links = [_beyond(axes)] if beyond else []
+        parts[measure] = _facet([zero, *links, *_estimates(rows, axes, scales)], rows, measure)
     return _together(parts, frame)
+
+
+def _beyond(axes: Axes) -> Chart:
+    """Return rules from the ideal predictor's gain to that of the largest model."""
+    rule = alt.Chart().transform_filter("datum.linked").mark_rule(strokeWidth=1.5, strokeDash=[*_GUESS_DASH])
+    ends: dict[str, Chart] = {"y": alt.Y("ideal_value:Q", title=axes.title), "y2": alt.Y2("value:Q")}
+    return rule.encode(x=axes.x, color=alt.ColorDatum(BEYOND, type="nominal"), **ends)
 
 
 def _estimates(rows: pl.DataFrame, axes: Axes, scales: Scales) -> list[Chart]:
@@ -410,7 +463,19 @@ def _estimates(rows: pl.DataFrame, axes: Axes, scales: Scales) -> list[Chart]:
     single = rows["lines"].max() == 1
     base = _only(MODEL, rows).encode(x=axes.x, detail="line:N")
     tooltip = _tooltip(
-        rows, "line", axes.along, "measure", "value", "lo", "hi", "guess", "n", "prompts", "documents"
+        rows,
+        "line",
+        axes.along,
+        "measure",
+        "value",
+        "lo",
+        "hi",
+        "guess",
+        "ideal_value",
+        "beyond",
+        "n",
+        "prompts",
+        "documents",
     )
     line = base.mark_line(strokeWidth=_WIDTH if single else 1, strokeJoin="round", clip=True)
     point = base.mark_point(filled=True, size=36 if single else 16, opacity=1)
@@ -513,6 +578,11 @@ def _heat_scale(name: str) -> Chart:
 
 def _shots_axis() -> Chart:
     return alt.X("shots:Q", title="examples in the prompt", axis=alt.Axis(tickMinStep=1, tickCount=5))
+
+
+def _answers_axis() -> Chart:
+    axis = alt.Axis(tickMinStep=1, tickCount=5)
+    return alt.X("answers:Q", title="first answers", axis=axis, scale=alt.Scale(zero=False, nice=False))
 
 
 def _size_axis(frame: pl.DataFrame) -> Chart:

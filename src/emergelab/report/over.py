@@ -24,7 +24,9 @@ def over_setting(prepared: Prepared, setting: str) -> Information:
         named = rows.with_columns(setting_value=pl.col("unique_documents").cast(pl.Float64), others="variant")
         facet = "size"
     else:
-        named = rows.join(_without(rows["variant"], setting), on="variant", how="left", maintain_order="left")
+        named = rows.join(
+            without_setting(rows["variant"], setting), on="variant", how="left", maintain_order="left"
+        )
         facet = "base"
     ranks = rank_variants(named["others"]).rename({"variant": "others", "variant_rank": "others_rank"})
     frame = (
@@ -64,7 +66,7 @@ def settings_drawn(prepared: Prepared) -> list[str]:
     return [*([DOCUMENTS] if prepared.corpora > 1 and not finite.has_nulls() else []), *numeric]
 
 
-def _without(variants: pl.Series, setting: str) -> pl.DataFrame:
+def without_setting(variants: pl.Series, setting: str) -> pl.DataFrame:
     """Return by `variant` the value of a setting and, as `others`, the variant without it."""
     rows: list[tuple[str, float | None, str | None]] = []
     for variant in variants.drop_nulls().unique(maintain_order=True):

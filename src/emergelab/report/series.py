@@ -12,6 +12,7 @@ from emergelab.report.content import ReportInput, RunRecord
 from emergelab.report.labels import (
     KEYS,
     PANEL,
+    SPLIT_WORDS,
     corpora,
     is_ideal,
     name_panels,
@@ -41,8 +42,9 @@ class Prepared:
     ideal predictors last), `mark` (an ideal predictor's name, else MODEL), `corpus` (its rank by size), `panel`,
     `panel_rank`, `line` (one seed, or all) and `lines` (how many share a series). `items` has those of ITEMS with
     the same labels and `train_tokens`, `losses` those of LOSSES with the names of series and `line`. `bounds`,
-    `together` (the cumulative answers) and `gaps` are labelled likewise, each seed a line of its own; they are empty
-    where the study has none.
+    `together` (the cumulative answers) and `gaps` are labelled likewise, each seed a line of its own; so are `printed`
+    (gains of printed steps on the first answers) and `own_steps` (free generation), with a panel for each task and
+    split and all seeds in one line where there are enough. They are empty where the study has none.
     """
 
     answers: pl.DataFrame
@@ -60,6 +62,8 @@ class Prepared:
     bounds: pl.DataFrame = field(default_factory=pl.DataFrame)
     together: pl.DataFrame = field(default_factory=pl.DataFrame)
     gaps: pl.DataFrame = field(default_factory=pl.DataFrame)
+    printed: pl.DataFrame = field(default_factory=pl.DataFrame)
+    own_steps: pl.DataFrame = field(default_factory=pl.DataFrame)
     out_of_reach: tuple[str, ...] = ()  # why ideal predictors could not be computed
 
     @property
@@ -136,6 +140,8 @@ def prepare(content: ReportInput) -> Prepared:
         bounds=_label_bounds(content.bounds, series, panels),
         together=_label_confronted(content.cumulative, content, of_cell, panels),
         gaps=_label_confronted(content.gaps, content, of_cell, panels),
+        printed=_label_printed(content.cumulative_gains, of_cell, panels),
+        own_steps=_label_printed(content.decodings, of_cell, panels),
         out_of_reach=tuple(content.run.get("out_of_reach", ())),
     )
 
@@ -245,6 +251,27 @@ def _label_confronted(
     return (
         joined.join(panels, on=PANEL, how="left", maintain_order="left")
         .with_columns(mark=pl.when(is_ideal()).then("predictor").otherwise(pl.lit(MODEL)))
+        .pipe(_in_lines)
+        .sort("panel_rank", "series_rank", "train_tokens", "seed", maintain_order=True)
+    )
+
+
+def _label_printed(table: pl.DataFrame | None, of_cell: pl.DataFrame, panels: pl.DataFrame) -> pl.DataFrame:
+    """Name the series and panels of what compares the forms of a task; keep rows over all seeds where there are."""
+    if table is None or table.is_empty():
+        return pl.DataFrame()
+    steps = panels.filter(pl.col("form") == "steps").select("task", "split", "panel_rank")
+    joined = table.join(
+        of_cell, on=_CELL, how="inner", nulls_equal=True, maintain_order="left", validate="m:1"
+    ).join(steps, on=("task", "split"), how="inner", maintain_order="left")
+    keys = [name for name in table.columns[: table.columns.index("n")] if name not in {"cell", "predictor"}]
+    over_all = pl.col("seed").is_null()
+    return (
+        joined.filter(over_all | ~over_all.any().over("series", "train_tokens", *keys))
+        .with_columns(
+            panel=pl.col("task") + "\n" + pl.col("split").replace(SPLIT_WORDS),
+            mark=pl.when(is_ideal()).then("predictor").otherwise(pl.lit(MODEL)),
+        )
         .pipe(_in_lines)
         .sort("panel_rank", "series_rank", "train_tokens", "seed", maintain_order=True)
     )

@@ -81,11 +81,11 @@ def _task_row(part: pl.DataFrame, panel: str, variant: object) -> dict[str, Any]
         "cells": [
             _over_choices(bound, "D_nats", "no derivation prints this"),
             *(_over_choices(bound, name) for name in ("R_nats", "bound_errors")),
-            *(_two_lines(estimate_words(who, "errors")) for who in (ideal, model)),
+            *(two_lines(estimate_words(who, "errors")) for who in (ideal, model)),
             _over_choices(bound, "bound_nats"),
-            *(_two_lines(_nats(who)) for who in (ideal, model)),
-            *(_two_lines(_examples(who)) for who in (ideal, model)),
-            _two_lines(estimate_words(model, "gap")),
+            *(two_lines(_nats(who)) for who in (ideal, model)),
+            *(two_lines(_examples(who)) for who in (ideal, model)),
+            two_lines(estimate_words(model, "gap")),
         ],
     }
 
@@ -112,7 +112,7 @@ def _over_choices(row: pl.DataFrame, name: str, why_none: str = "") -> dict[str,
     }
 
 
-def _two_lines(text: str) -> dict[str, str]:
+def two_lines(text: str) -> dict[str, str]:
     """Put an interval under its value."""
     value, _, interval = text.partition(" [")
     return {"value": value, "under": f"[{interval}" if interval else ""}

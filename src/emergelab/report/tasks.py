@@ -80,7 +80,7 @@ def tasks(prepared: Prepared) -> pl.DataFrame:
     bounds = prepared.bounds.filter(pl.col("law") == "full")
     last = bounds.filter(pl.col("answers") == pl.col("answers").max().over(_KIND))
     theory = last.select(*_KIND, "panel", "panel_rank", "variant_rank", "answers", "choices", *_D)
-    best = _best(prepared)
+    best = best_models(prepared)
     parts = [_reached(prepared, best), _cost(prepared, best), _gap(prepared, best)]
     keys = [*_KIND, "mark", "series", "seed"]
     joined = parts[0]
@@ -112,7 +112,7 @@ def order(frame: pl.DataFrame) -> Order:
     return Order(kinds=kinds, lengths=lengths, correlations=found if lengths >= _FEWEST_LENGTHS else {})
 
 
-def _best(prepared: Prepared) -> pl.DataFrame:
+def best_models(prepared: Prepared) -> pl.DataFrame:
     """Return the best model of every variant, and the ideal predictor of the whole grammar in it."""
     final = prepared.final
     variants = final.filter(TRAINED)["variant"].unique(maintain_order=True).to_list()
