@@ -22,10 +22,10 @@ def normal_quantile() -> float:
     return float(ndtri((1 + LEVEL) / 2))
 
 
-def student_quantile(freedom: np.ndarray) -> Groups:
+def student_quantile(freedom: np.ndarray, level: float = LEVEL) -> Groups:
     """Return the same for Student's law; NaN where there is no degree of freedom."""
     freedom = np.asarray(freedom, dtype=np.float64)
-    return np.where(freedom > 0, stdtrit(np.maximum(freedom, 1), (1 + LEVEL) / 2), np.nan)
+    return np.where(freedom > 0, stdtrit(np.maximum(freedom, 1), (1 + level) / 2), np.nan)
 
 
 def wilson(share: np.ndarray, n: np.ndarray, quantile: np.ndarray | None = None) -> Interval:
@@ -59,7 +59,9 @@ def effective_trials(
     return np.where(varied, np.minimum(equivalent, trials[1]), trials[0]).astype(np.float64)
 
 
-def skewed_mean(mean: np.ndarray, deviation: np.ndarray, skewness: np.ndarray, n: np.ndarray) -> Interval:
+def skewed_mean(
+    mean: np.ndarray, deviation: np.ndarray, skewness: np.ndarray, n: np.ndarray, level: float = LEVEL
+) -> Interval:
     """Return an interval for the mean of skewed values by Hall's transformation of Student's t.
 
     Nats are skewed: most answers cost little, a few much. A plain t interval then lies too low. Hall's
@@ -69,7 +71,7 @@ def skewed_mean(mean: np.ndarray, deviation: np.ndarray, skewness: np.ndarray, n
     mean, n = np.asarray(mean, dtype=np.float64), np.asarray(n, dtype=np.float64)
     skewness = np.nan_to_num(np.asarray(skewness, dtype=np.float64))  # constant values have none
     with np.errstate(invalid="ignore", divide="ignore"):
-        bound = student_quantile(n - 1) / np.sqrt(n)
+        bound = student_quantile(n - 1, level) / np.sqrt(n)
         upper = _untransformed(-bound - skewness / (6 * n), skewness)
         lower = _untransformed(bound - skewness / (6 * n), skewness)
         return mean - deviation * lower, mean - deviation * upper

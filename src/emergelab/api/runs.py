@@ -259,6 +259,11 @@ class Run:
         )
         return emergence_of(self._folder, question)
 
+    @cached_property
+    def verdicts(self) -> pl.DataFrame:
+        """What was found on each hypothesis of the study: effect with interval, verdict, and when it was fixed."""
+        return self._table("verdicts")
+
     def query(self, sql: str) -> pl.DataFrame:
         """Return the answer to an SQL query (DuckDB's) over the tables; it sees nothing else.
 

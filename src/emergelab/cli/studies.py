@@ -77,7 +77,20 @@ def run_command(
         _print_plan(request, slots)
         return
     reporter = tracked(reporter_for(sys.stderr), track or (), request.grid, request.folder)
-    _print_page(run_study(request, workers=slots, reporter=reporter))
+    page = run_study(request, workers=slots, reporter=reporter)
+    _print_verdicts(request)
+    _print_page(page)
+
+
+def _print_verdicts(request: Request) -> None:
+    """Print what was found on each hypothesis, where the study has any."""
+    if not request.grid.hypotheses:
+        return
+    from emergelab.recipes.verdict_lines import verdict_lines  # noqa: PLC0415
+
+    typer.secho("What was tested", bold=True)
+    for line in verdict_lines(request.folder):
+        typer.echo(line)
 
 
 def _print_plan(request: Request, workers: int) -> None:

@@ -24,7 +24,7 @@ from emergelab.recipes.stages import language_of
 from emergelab.report.content import LOSSES
 from emergelab.rng import Stream, stream
 from emergelab.scores.prompts import PromptSet
-from emergelab.scores.tables import BOUNDS
+from emergelab.scores.tables import BOUNDS, VERDICTS
 from emergelab.spec import JsonObject, canonical_json
 
 if TYPE_CHECKING:
@@ -140,6 +140,7 @@ def make_tables(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> 
         "prompts": _prompts(spec),
         "gaps": GAPS.to_frame(),
         "emergence": FOUND.to_frame(),
+        "verdicts": VERDICTS.to_frame(),
         "cells": cells.with_columns(
             **{name: pl.lit(spec[name]) for name in ("digest", "device", "precision")}
         ),

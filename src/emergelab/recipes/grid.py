@@ -25,6 +25,7 @@ from emergelab.grammar.syntax import GrammarSyntax
 from emergelab.model.spec import ModelSpec
 from emergelab.pipeline.step import Step
 from emergelab.recipes.cell_folders import CELL, EMERGENCE
+from emergelab.recipes.hypotheses import Asking, Cell, Kind, resolve
 from emergelab.recipes.study_spec import Study
 from emergelab.rng import stream
 from emergelab.scores.variants import value_text, variant_of, variant_parts
@@ -102,6 +103,7 @@ class Grid:
     study_text: str
     runs: tuple[RunSpec, ...]
     tables: Step
+    hypotheses: tuple[JsonObject, ...] = ()
 
     @property
     def cells(self) -> int:
@@ -135,10 +137,15 @@ def build_grid(file: SourceFile, study: Study) -> Grid:
     source = find_grammar(study.grammar.name, file.folder)
     grammars = tuple(_grammar_setting(source, study, values) for values in study.grammar.settings())
     runs = tuple(_runs(file, study, grammars))
+    kinds: list[Kind] = []
     for setting in grammars:
         with _named(setting.parameters):
             _require_context(file, study, setting.syntax)
-            _require_prompts(file, study, setting.syntax)
+            kinds += _require_prompts(file, study, setting.syntax)
+    # What every setting of the grammar has: a hypothesis may be about all of them.
+    hypotheses = _hypotheses(
+        file, study, runs, [kind for kind, n in Counter(kinds).items() if n == len(grammars)]
+    )
     inputs: dict[str, Step] = {}
     for run in runs:
         train = _train_step(study, run)
@@ -147,7 +154,8 @@ def build_grid(file: SourceFile, study: Study) -> Grid:
         for tokens in study.train.tokens:
             inputs[f"cell {run.cell_name(tokens)}"] = _cell_step(study, run, tokens, train)
     inputs |= _emergence_steps(study, runs, inputs)
-    return Grid(file.name, study, grammars, source.text, file.text, runs, _tables_step(study, runs, inputs))
+    tables = _tables_step(study, runs, inputs)
+    return Grid(file.name, study, grammars, source.text, file.text, runs, tables, hypotheses)
 
 
 def _grammar_setting(source: SourceFile, study: Study, parameters: Mapping[str, float]) -> GrammarSetting:
@@ -200,16 +208,54 @@ def _require_context(file: SourceFile, study: Study, grammar: GrammarSyntax) -> 
             )
 
 
-def _require_prompts(file: SourceFile, study: Study, grammar: GrammarSyntax) -> None:
-    """Every task must have prompts in every split that it declares, as long as they are asked for: found out now."""
+def _require_prompts(file: SourceFile, study: Study, grammar: GrammarSyntax) -> list[Kind]:
+    """Every task must have prompts in every split that it declares, as long as they are asked for: found out now.
+
+    Returns the tasks with the forms and splits that they have.
+    """
+    found: list[Kind] = []
     language = draw_language(grammar, stream(study.key_of("world"), "world"))
     for task in study.evaluate.tasks:
         try:
-            make_prompts(
+            sets = make_prompts(
                 language, task, shots=study.evaluate.shots, prompts=1, stream=stream(0, "evaluation")
             )
         except UserError as error:
             raise StudyError(f"{file.source}: {error}") from error
+        found += [(one.task, one.form, one.split) for one in sets]
+    return found
+
+
+def _hypotheses(
+    file: SourceFile, study: Study, runs: Sequence[RunSpec], kinds: Sequence[Kind]
+) -> tuple[JsonObject, ...]:
+    """Return what the study's hypotheses ask of which cells. Raises StudyError with all that is wrong with them."""
+    if not study.hypotheses:
+        return ()
+    axes = {axis.name: axis.values for axis in study.axes} | {"train.tokens": study.train.tokens}
+    cells = [_cell(run, tokens) for run in runs for tokens in study.train.tokens]
+    asking = Asking(cells=cells, axes=axes, kinds=kinds, shots=study.evaluate.shots)
+    resolved, faults = resolve(study.hypotheses, asking)
+    if faults:
+        raise StudyError("\n".join(f"{file.source}: {fault}" for fault in faults))
+    return tuple(resolved)
+
+
+def _cell(run: RunSpec, tokens: int) -> Cell:
+    sizes = {
+        "width": run.model.width,
+        "layers": run.model.layers,
+        "documents": run.documents,
+        "tokens": tokens,
+    }
+    settings = {name.partition(".")[2]: value for name, value in run.settings.items()}
+    return Cell(
+        name=run.cell_name(tokens),
+        run=run.name,
+        point={**settings, **run.settings, **sizes},
+        params=run.model.parameters(),
+        flops=float(run.model.training_flops(tokens)),
+    )
 
 
 def _runs(file: SourceFile, study: Study, grammars: Sequence[GrammarSetting]) -> Iterator[RunSpec]:
@@ -267,7 +313,7 @@ def _ideal_step(study: Study, language: JsonObject, parameters: Mapping[str, flo
         name=_name("ideal", parameters),
         kind="ideal",
         function="emergelab.recipes.ideal_stages:score_ideal",
-        version=2,
+        version=3,
         spec={
             "language": language,
             "context": study.model.context,

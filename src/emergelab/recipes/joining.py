@@ -15,10 +15,12 @@ from emergelab.analysis.aggregate import CELLS, curves_from_scores, scores_from_
 from emergelab.analysis.confronting import Confronted, cumulative, document_gaps, gaps, prompt_gaps
 from emergelab.analysis.emergence.studied import FOUND
 from emergelab.analysis.gains import paired_gain
+from emergelab.analysis.hypotheses.differences import Tables
 from emergelab.grammar.sites import LawName
 from emergelab.pipeline.step import StepContext
 from emergelab.recipes.asked_prompts import LAWS
 from emergelab.recipes.cell_folders import EMERGENCE, RUN, Settings, cell_folders, cell_record, run_of
+from emergelab.recipes.testing import verdicts
 from emergelab.scores.variants import value_text
 from emergelab.spec import Json
 
@@ -41,7 +43,7 @@ def make_tables(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> 
     """Join the cells' items and summarise them, beside those of the ideal predictors.
 
     `spec` names in `ideals`, for each run, the input that its ideal predictors left. It may have `settings`: by the
-    name of a run, what the study varies besides its scale.
+    name of a run, what the study varies besides its scale; and `hypotheses`, which the tables decide on.
     """
     # In the order of names: equal inputs make equal bytes, however the study listed them.
     inputs = dict(sorted(inputs.items()))
@@ -69,6 +71,8 @@ def make_tables(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> 
         "prompts": theory.prompts(),
         "emergence": _emergence(inputs),
     }
+    measured = Tables(items, described, tables["bounds"])
+    tables["verdicts"] = verdicts(spec.get("hypotheses", ()), measured, tables["prompts"])
     for name, table in tables.items():
         table.write_parquet(out / f"{name}.parquet", compression="zstd")
 

@@ -1,6 +1,7 @@
 """The folder of a run: its record, its store, its tables and its report.
 
 <run>/run.json      what was run and where its tables are in the store
+<run>/hypotheses.json   when each hypothesis was fixed, see `fixing`
 <run>/store/        the artifacts
 <run>/report/       the page
 """
@@ -22,11 +23,26 @@ from emergelab.pipeline.manifest import Manifest
 from emergelab.pipeline.store import Store
 from emergelab.spec import Json, canonical_json
 
-TABLES = ("scores", "curves", "items", "gains", "losses", "cells", "bounds", "cumulative", "gaps", "prompts", "emergence")
+TABLES = (
+    "scores",
+    "curves",
+    "items",
+    "gains",
+    "losses",
+    "cells",
+    "bounds",
+    "cumulative",
+    "gaps",
+    "prompts",
+    "emergence",
+    "verdicts",
+)
+HYPOTHESES = "hypotheses.json"
 _RECORD = "run.json"
 _FORMAT = 1
 _LOCK = ".lock"
-_UNFINISHED = (f".{_RECORD}.", ".report-", ".report.")  # a record or a report that is being written
+# A record or a report that is being written.
+_UNFINISHED = (f".{_RECORD}.", f".{HYPOTHESES}.", ".report-", ".report.")
 
 
 @dataclass(frozen=True)
@@ -75,7 +91,8 @@ class RunFolder:
 
     def is_used(self) -> bool:
         """Tell whether the folder holds anything but what a run begins with. Raises OSError."""
-        return not all(entry.name == _LOCK or _is_unfinished(entry) for entry in self.path.iterdir())
+        first = (_LOCK, HYPOTHESES)
+        return not all(entry.name in first or _is_unfinished(entry) for entry in self.path.iterdir())
 
     def read_record(self) -> dict[str, Any]:
         """Read what was run. Raises ArtifactError for a folder that is no run's."""

@@ -10,7 +10,7 @@ import shlex
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from emergelab.pipeline.manifest import installed_versions
 from emergelab.pipeline.runner import run
 from emergelab.pipeline.step import Step
 from emergelab.pipeline.survey import plan
+from emergelab.recipes.fixing import dropped, fixed_grid
 from emergelab.recipes.grid import Grid, build_grid
 from emergelab.recipes.keep import Keep
 from emergelab.recipes.keeping import files_read, keeping
@@ -96,9 +97,10 @@ def run_study(request: Request, *, workers: int, reporter: Reporter) -> Path:
     `pipeline.runner.run` raises, and UserError for a number of workers below 1.
     """
     require_workers(workers)
-    folder, grid = request.folder, request.grid
+    folder = request.folder
     before = _earlier_record(request) or {}
-    record = _record(request)
+    grid = _fixed(request)
+    record = _record(replace(request, grid=grid))
     reported = _is_reported(folder, before, record)
     stopwatch = Stopwatch(reporter, dict(before.get("times", {})), before.get("elapsed", 0.0))
     if not reported:
@@ -125,6 +127,14 @@ def run_study(request: Request, *, workers: int, reporter: Reporter) -> Path:
     return page
 
 
+def _fixed(request: Request) -> Grid:
+    """Return the grid with when its hypotheses were fixed: now, where the folder has not seen them yet."""
+    try:
+        return fixed_grid(request.grid, request.folder, write=True)
+    except OSError as error:
+        raise StudyError(_unusable(request.folder.path, str(error.strerror))) from error
+
+
 def _begin(folder: RunFolder, record: Mapping[str, Json]) -> None:
     try:
         folder.write_record(record)
@@ -149,7 +159,8 @@ def plan_study(request: Request) -> list[tuple[Step, State]]:
     """
     _earlier_record(request)
     _require_writable(request.folder.path)
-    return plan([request.grid.tables], request.folder.store, files_read)
+    grid = fixed_grid(request.grid, request.folder, write=False)
+    return plan([grid.tables], request.folder.store, files_read)
 
 
 def expected_seconds(steps: Sequence[tuple[Step, State]], workers: int) -> float:
@@ -203,7 +214,11 @@ def read_content(folder: RunFolder) -> ReportInput:
     names = ("items", "scores", "curves", "losses", "cells")
     frames = {name: pl.read_parquet(tables / f"{name}.parquet") for name in names}
     # A run of an earlier version has nothing of the theory.
-    theory = [name for name in ("bounds", "cumulative", "gaps") if (tables / f"{name}.parquet").is_file()]
+    theory = [
+        name
+        for name in ("bounds", "cumulative", "gaps", "verdicts")
+        if (tables / f"{name}.parquet").is_file()
+    ]
     frames |= {name: pl.read_parquet(tables / f"{name}.parquet") for name in theory}
     return ReportInput(
         title=record["name"],
@@ -222,6 +237,7 @@ def read_content(folder: RunFolder) -> ReportInput:
             "overlap": _overlap([corpus["overlap"] for corpus in corpora.values()]),
             "notes": _notes(record["settings"]),
             "out_of_reach": _out_of_reach(folder, record["tables"]),
+            "dropped_hypotheses": dropped(folder, record.get("hypotheses", ())),
         },
     )
 
@@ -333,6 +349,7 @@ def _record(request: Request) -> dict[str, Json]:
         "grammar_name": grid.grammar.name,
         "grammar_text": grid.grammar_text,
         "tables": grid.tables.key,
+        "hypotheses": [one["digest"] for one in grid.hypotheses],
         "corpus": grid.corpus.key,
         "corpora": {variant: step.key for variant, step in grid.corpora.items()},
         "versions": {name: version or "not installed" for name, version in installed_versions().items()},

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from emergelab.errors import StudyError
 from emergelab.grammar.shelf import Shelf, SourceFile
+from emergelab.recipes.entries import flattened
 from emergelab.recipes.study_faults import explain
-from emergelab.recipes.study_spec import Study, flattened
+from emergelab.recipes.study_spec import Study
 
 _SHELF = Shelf(noun="study", folder="studies", suffix=".toml", error=StudyError)
 _MOST_SHOWN = 80

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from emergelab.grammar.problems import suggestion
+from emergelab.recipes.hypothesis_faults import explain_hypothesis
 from emergelab.recipes.study_spec import Evaluation, GrammarAxes, Keys, ModelAxes, Study, TrainAxes
 from emergelab.spec import Spec
 
@@ -71,6 +72,8 @@ def explain(error: ValidationError, source: str) -> str:
 
 def _explain_one(detail: Mapping[str, Any]) -> str:
     place = [part for part in detail["loc"] if isinstance(part, str)]
+    if place[:1] == ["hypotheses"]:
+        return explain_hypothesis(detail, _rule, _shown)
     if place[:2] == ["grammar", "parameters"]:
         del place[1]
     name, kind = ".".join(place)[:_MOST_SHOWN], detail["type"]

@@ -7,28 +7,27 @@ far above what a study needs.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import pairwise, product
-from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, TypeVar, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, get_origin
 
 from pydantic import AfterValidator, BeforeValidator, Field, create_model, model_serializer, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticKnownError
 
+from emergelab.recipes.entries import MOST_CONTEXT, Several, Shots, different, flattened
+from emergelab.recipes.hypothesis_spec import Hypothesis
 from emergelab.spec import Json, Spec, Whole
 from emergelab.train.spec import TrainSettings
 
 MOST_CELLS = 10_000  # each is a step of its own, with a folder on the disk
-_MOST_CONTEXT = 32_000  # labels number a document's statements and rows in 16 bits
 _MOST_KEY = 2**53
-_MOST_DOTS = 20
 
 # How a run is made, not what it comes to.
 _NO_AXES = frozenset({"compile"})
 # Axes that every table has a column for.
 SCALE_AXES = frozenset({"model.width", "model.layers", "train.documents"})
-
-Item = TypeVar("Item")
 
 
 class Axis(NamedTuple):
@@ -38,22 +37,14 @@ class Axis(NamedTuple):
     values: tuple[Json, ...]
 
 
-def _several(value: object) -> object:
-    """Read a single value as a list of one."""
-    return tuple(value) if isinstance(value, list | tuple) else (value,)  # pyright: ignore[reportUnknownVariableType]
-
-
 def _several_pairs(value: object) -> object:
     """Read a single pair as a list of one."""
     listed = isinstance(value, list | tuple) and any(isinstance(part, list | tuple) for part in value)  # pyright: ignore[reportUnknownVariableType]
     return tuple(value) if listed else (value,)  # pyright: ignore[reportUnknownVariableType,reportArgumentType,reportUnknownArgumentType]
 
 
-def _different(values: tuple[Item, ...]) -> tuple[Item, ...]:
-    once = tuple(dict.fromkeys(values))
-    if once != values:
-        raise ValueError(f"The values must differ. Write each once: {list(once)}")
-    return values
+def _listed(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value  # pyright: ignore[reportUnknownVariableType,reportUnknownArgumentType]
 
 
 def _rising(values: tuple[int, ...]) -> tuple[int, ...]:
@@ -62,17 +53,13 @@ def _rising(values: tuple[int, ...]) -> tuple[int, ...]:
     return values
 
 
-Several: TypeAlias = Annotated[
-    tuple[Item, ...], BeforeValidator(_several), Field(min_length=1), AfterValidator(_different)
-]
 Width: TypeAlias = Annotated[Whole, Field(ge=1, le=65_536)]
 Layers: TypeAlias = Annotated[Whole, Field(ge=1, le=1_000)]
 Heads: TypeAlias = Annotated[Whole, Field(ge=1, le=1_000)]
-Context: TypeAlias = Annotated[Whole, Field(ge=1, le=_MOST_CONTEXT)]
+Context: TypeAlias = Annotated[Whole, Field(ge=1, le=MOST_CONTEXT)]
 Tokens: TypeAlias = Annotated[Whole, Field(ge=1, le=10**15)]
 DocumentCount: TypeAlias = Annotated[Whole, Field(ge=1, le=10**12)]
 Seeds: TypeAlias = Annotated[Whole, Field(ge=1, le=MOST_CELLS)]
-Shots: TypeAlias = Annotated[Whole, Field(ge=1, le=_MOST_CONTEXT)]
 Sample: TypeAlias = Annotated[Whole, Field(ge=1, le=1_000_000)]
 Key: TypeAlias = Annotated[Whole, Field(ge=0, le=_MOST_KEY - 1)]
 
@@ -111,21 +98,6 @@ class GrammarAxes(Spec):
             yield dict(zip(self.parameters, values, strict=True))
 
 
-def flattened(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the entries of a table by dotted names, whether it is written with dots or as tables in tables."""
-    flat: dict[str, Any] = {}
-    left: list[tuple[tuple[str, ...], Any]] = [((name,), value) for name, value in table.items()]
-    while left:
-        names, value = left.pop(0)
-        # What lies deeper is no parameter's name; it stays a table, which no parameter has as its value.
-        if isinstance(value, Mapping) and value and len(names) < _MOST_DOTS:
-            inner: list[tuple[str, Any]] = list(value.items())  # pyright: ignore[reportUnknownArgumentType]
-            left[:0] = [((*names, name), part) for name, part in inner]
-        else:
-            flat[".".join(names)] = value
-    return flat
-
-
 class ModelAxes(Spec):
     """Sizes of the models; those that may be lists span the grid."""
 
@@ -147,7 +119,7 @@ def _axis(name: str, field: FieldInfo) -> tuple[Any, Any]:
             tuple[kind, ...],
             BeforeValidator(_several_pairs),
             Field(min_length=1),
-            AfterValidator(_different),
+            AfterValidator(different),
         ]
     return several, (field.default,)
 
@@ -200,9 +172,16 @@ class Study(Spec):
     model: ModelAxes = ModelAxes()
     train: TrainAxes
     evaluate: Evaluation
+    hypotheses: Annotated[tuple[Hypothesis, ...], BeforeValidator(_listed)] = ()
 
     @model_validator(mode="after")
     def _check(self) -> Study:
+        twice = [name for name, times in Counter(one.name for one in self.hypotheses).items() if times > 1]
+        if twice:
+            raise ValueError(
+                f"Several hypotheses are called {twice[0]!r}. Their verdicts are told apart by name. Name each "
+                "otherwise."
+            )
         if self.cells > MOST_CELLS:
             long = [axis.name for axis in self.axes if len(axis.values) > 1]
             raise ValueError(

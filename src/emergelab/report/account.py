@@ -16,6 +16,7 @@ from emergelab.report.labels import IDEALS
 from emergelab.report.series import MODELS, MOST_COLOURS, TRAINED, Prepared
 from emergelab.report.standing import marks, standing
 from emergelab.report.task_table import task_table
+from emergelab.report.tested import tested
 
 _ROLES = {
     "start": "starts the document",
@@ -44,6 +45,7 @@ def account(content: ReportInput, prepared: Prepared) -> dict[str, Any]:
         "lead": _lead(content, prepared),
         "fine": _fine(prepared),
         "summary": summary(prepared),
+        "tested": tested(content),
         "tasks": task_table(prepared),
         "out_of_reach": against_words.out_of_reach(prepared),
         "ran": ran(content, prepared),

@@ -10,7 +10,7 @@ import polars as pl
 
 from emergelab.analysis.confronting import CUMULATIVE, GAPS
 from emergelab.errors import ArtifactError
-from emergelab.scores.tables import BOUNDS, CURVES, ITEMS, SCORES
+from emergelab.scores.tables import BOUNDS, CURVES, ITEMS, SCORES, VERDICTS
 
 LOSSES = pl.Schema(
     {
@@ -59,6 +59,7 @@ class RunRecord(TypedDict, total=False):
     overlap: Overlap
     notes: Sequence[str]
     out_of_reach: Sequence[str]  # why ideal predictors could not be computed
+    dropped_hypotheses: Sequence[str]  # fixed in an earlier run of the folder, and no more in the study
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +83,13 @@ class ReportInput:
     bounds: pl.DataFrame | None = None
     cumulative: pl.DataFrame | None = None
     gaps: pl.DataFrame | None = None
+    verdicts: pl.DataFrame | None = None
 
     def __post_init__(self) -> None:
         tables = {"items": ITEMS, "scores": SCORES, "curves": CURVES, "losses": LOSSES}
         for name, schema in tables.items():
             _require_columns(name, getattr(self, name), schema)
-        theory = {"bounds": BOUNDS, "cumulative": CUMULATIVE, "gaps": GAPS}
+        theory = {"bounds": BOUNDS, "cumulative": CUMULATIVE, "gaps": GAPS, "verdicts": VERDICTS}
         for name, schema in theory.items():
             table: pl.DataFrame | None = getattr(self, name)
             if table is not None:

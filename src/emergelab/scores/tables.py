@@ -35,6 +35,7 @@ BOUNDS = pl.Schema(
     {"variant": pl.String, "law": pl.String, "task": pl.String, "form": pl.String, "split": pl.String}
     | {"answers": pl.Int16, "choices": pl.Int32}
     | {f"{name}{end}": pl.Float64 for name in _OVER_CHOICES for end in ("", "_min", "_max")}
+    | {"D_certified_lo": pl.Float64}  # the least that D may be, where not everything was enumerated
     | dict.fromkeys(("argument_slack_nats", "posterior_slack_nats"), pl.Float64)
     | {"n": pl.Int32, "reason": pl.String}
 )
@@ -45,6 +46,15 @@ PROMPTS = pl.Schema(
     {"variant": pl.String, "task": pl.String, "form": pl.String, "split": pl.String}
     | {"prompt": pl.Int32, "functions": pl.List(pl.String)}
     | {"D_nats": pl.Float64, "D_nats_train": pl.Float64}
+)
+
+# One row for each hypothesis of a study. `effect` is in `unit`; the test holds its whole interval against `limit`, of
+# which it must lie `side`. `n` counts what `of_what` names. `fixed` says how much had been scored when it was fixed.
+VERDICTS = pl.Schema(
+    dict.fromkeys(("name", "claim", "kind", "test", "unit"), pl.String)
+    | dict.fromkeys(("effect", "lo", "hi", "limit"), pl.Float64)
+    | {"side": pl.String, "n": pl.Int64, "of_what": pl.String, "seeds": pl.Int32}
+    | dict.fromkeys(("method", "verdict", "reason", "fixed"), pl.String)
 )
 
 # One row for each scored answer (step 0) and each printed step of it (steps 1, 2, ...).
