@@ -2,16 +2,20 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from emergelab.corpus.prompts import make_prompts
 from emergelab.grammar.holdout import draw_language
 from emergelab.grammar.library import find_grammar, load_grammar
-from emergelab.recipes.oracle import exactness
+from emergelab.grammar.tasks import ground_task
+from emergelab.recipes.oracle import PromptOracle, exactness
 from emergelab.rng import stream
 from emergelab.theory.ideal import Ideal
-from emergelab.theory.statements import enumerate_statements
+from emergelab.theory.statements import Remainder, enumerate_statements
 from study_runs import GRAMMAR, command, refused
 
 ASKED = ("--prompts", "24", "--key", "1")
@@ -135,13 +139,46 @@ def test_what_was_not_enumerated_is_added_up():
     language = draw_language(load_grammar(find_grammar("recursion")), stream(0, "world"))
     statements = enumerate_statements(language, "full", most_bodies=200)
     assert len(statements.remainders) > 1
-    told = exactness(Ideal(statements))["remainder"]
-    assert told == pytest.approx(1 - math.fsum(statements.start_probability), rel=1e-9)
+    told = exactness(Ideal(statements))
+    unknown = 1 - math.fsum(statements.start_probability)
+    assert told["remainder"] == pytest.approx(unknown, rel=1e-9)
+    # k statements have probability .1 * .9^(k - 1): summed in closed form.
+    known = 0.1 * (1 - unknown) / (1 - 0.9 * (1 - unknown))
+    assert told["remainder_of_documents"] == pytest.approx(1 - known, rel=1e-9)
+
+
+def test_what_a_likely_state_prints_counts_for_more():
+    """`topic`, begun anew in another state: the remainder of a state counts as often as documents reach it."""
+    language = draw_language(load_grammar(find_grammar("topic")), stream(0, "world"))
+    statements = enumerate_statements(language, "full")
+    assert exactness(Ideal(statements))["remainder_of_documents"] == 0
+    state = int(np.argmax(statements.initial))
+    lost = replace(statements, remainders=(Remainder(state, 1.0, ()),))
+    told = exactness(Ideal(lost))
+    assert told["remainder"] == pytest.approx(statements.initial[state])
+    # Powers of the matrix in the place of solved equations: every document that comes to the state.
+    weights, met = statements.initial.copy(), 0.0
+    for _ in range(2000):
+        met += weights[state]
+        weights[state] = 0.0
+        weights = weights @ statements.transition[:, :-1]
+    assert told["remainder_of_documents"] == pytest.approx(met)
 
 
 def test_what_was_not_enumerated_is_told():
     said = command("bound", "recursion", "--task", "one", "--shots", "2", *ASKED).out
-    assert "a statement is none of them with probability" in said
+    assert "the first statement of a document is none of them with probability" in said
+
+
+def test_a_task_that_was_not_enumerated_is_told_apart_from_one_that_is_never_printed():
+    """Four functions spoken one after another have D = ln(2 * 2^4 * 4^4): past 60 bodies, and not infinite."""
+    language = draw_language(load_grammar(find_grammar("recursion")), stream(0, "world"))
+    ideal = Ideal(enumerate_statements(language, "full", most_bodies=60))
+    sets = make_prompts(language, "four", shots=1, prompts=8, stream=stream(0, "evaluation"))
+    printed = next(one for one in sets if one.form == "steps")
+    row = PromptOracle.of(ideal, ground_task(language, "four"), printed).bounds(1)
+    assert (row["D_nats"], row["reason"]) == (None, "nothing that was enumerated prints this")
+    assert 0 < row["D_certified_lo"] < math.log(2 * 2**4 * 4**4)
 
 
 def test_functions_of_the_document_are_weighed_by_hypotheses():

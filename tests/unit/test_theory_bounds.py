@@ -229,6 +229,26 @@ def test_the_identity_beside_what_was_not_enumerated():
     assert_identity(account)
 
 
+@pytest.mark.parametrize("task", ["one", "two", "three"])
+def test_description_lengths_lie_within_their_limits(task: str):
+    """With few bodies the limits hold what many bodies find; what the rest cannot print is exact."""
+    language = language_of("recursion")
+    few, many = (Ideal(enumerate_statements(language, "full", most_bodies=count)) for count in (60, 4000))
+    assert few.statements.remainders
+    for prompts in prompts_of(language, task, prompts=2):
+        coarse, fine = described(few, prompts), described(many, prompts)
+        for rows in (1, 4):
+            assert (coarse.least_cost(rows) <= fine.least_cost(rows) + 1e-12).all()
+            assert (fine.cost(rows) <= coarse.cost(rows) + 1e-12).all()
+            assert (fine.least_cost(rows) <= fine.cost(rows)).all()
+        exact = coarse.unlisted == 0
+        np.testing.assert_allclose(coarse.cost(1)[exact], fine.cost(1)[exact])
+        if task == "three" and prompts.form == "steps":
+            lost = np.isinf(coarse.cost(1)) & np.isfinite(fine.cost(1))
+            assert lost.any()
+            assert np.isfinite(coarse.least_cost(1)[lost]).all()
+
+
 def test_loops_of_two_laws_share_a_description():
     """Uniform prompts: a loop with weights w counts exp(-n KL(uniform | w)), worked out by hand."""
     language = small_language_of(TWO_LAWS)

@@ -133,7 +133,7 @@ def _print_ideal(found: dict[str, Any]) -> None:
 def _said_exactness(exact: dict[str, Any], rate: dict[str, Any]) -> str:
     if "hypotheses" in exact:
         known = f"At most {exact['hypotheses']:,} hypotheses were weighed at a time."
-    elif exact["remainder"]:
+    elif exact["remainder_of_documents"]:
         known = _said_enumerated(exact)
     else:
         return f"Exact: {exact['distinct_bodies']:,} distinct bodies."
@@ -168,19 +168,35 @@ def _print_bounds(found: dict[str, Any]) -> None:
             typer.echo(f"{place}: {row['reason']} under the law {row['law']!r}, so {infinite} is infinite.")
     first = rows[0]
     typer.echo(
-        f"Nats and errors of the first {first['answers']} answers together, under the law {first['law']!r}; means over "
+        f"Nats and errors of {_first_answers(first['answers'])}, under the law {first['law']!r}; means over "
         f"the choices of functions and over {first['ideal_nats_n']:,} prompts. --json has intervals, least and most."
     )
-    if found["exactness"]["remainder"]:
-        typer.echo(
-            _said_enumerated(found["exactness"])
-            + " What prints a task may be likelier by so much at the most."
-        )
+    if found["exactness"]["remainder_of_documents"]:
+        typer.echo(_said_enumerated(found["exactness"]))
+        for row in rows:
+            _say_least(row)
+
+
+def _first_answers(count: int) -> str:
+    return "the first answer" if count == 1 else f"the first {count} answers together"
 
 
 def _said_enumerated(exact: dict[str, Any]) -> str:
     bodies = f"{exact['distinct_bodies']:,} distinct bodies"
-    return f"{bodies} were enumerated; a statement is none of them with probability {exact['remainder']:.1e}."
+    return (
+        f"{bodies} were enumerated; the first statement of a document is none of them with probability "
+        f"{exact['remainder']:.1e}, any of its statements with {exact['remainder_of_documents']:.1e}."
+    )
+
+
+def _say_least(row: dict[str, Any]) -> None:
+    """Say between which limits D lies where what was not enumerated might print the task, too."""
+    least, most = row["D_certified_lo"], row["D_nats"]
+    if least is not None and (most is None or f"{least:.3f}" != f"{most:.3f}"):
+        typer.echo(
+            f"{row['form']}, {row['split']}: D lies between {least:.3f} and {_bound_cell(row, 'D_nats')}; "
+            "bounds are those of the larger one."
+        )
 
 
 def _bound_cell(row: dict[str, Any], name: str) -> str:

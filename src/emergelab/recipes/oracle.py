@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from emergelab.spec import JsonObject
 
 NO_DERIVATION = "no derivation prints this"
+NOT_ENUMERATED = "nothing that was enumerated prints this"
 NOT_SO_MANY = "no loop that prints this prints so many rows"
 NOT_TWICE = "prompts may repeat an object, and no loop that prints this does"
 _ERROR_RATES = (0.5, 0.2, 0.1)
@@ -114,12 +115,23 @@ def ideal_scores(
 
 
 def exactness(ideal: Ideal) -> JsonObject:
-    """Return how much was enumerated, and what probability a statement has at most of being none of it."""
+    """Return how much was enumerated, and what probability the rest has at most.
+
+    `remainder` is that of a document's first statement, which a prompt is, being none of what was enumerated;
+    `remainder_of_documents` that of any statement of a document.
+    """
     statements = ideal.statements
     unknown = np.zeros(len(statements.initial))
     for one in statements.remainders:
         unknown[one.state] += one.probability
-    return {"distinct_bodies": len(statements.body_loop), "remainder": float(unknown.max())}
+    # From a state on: its own statement is unknown, or it is not and a later one is.
+    onwards = np.eye(len(unknown)) - (1 - unknown)[:, None] * statements.transition[:, :-1]
+    later = np.linalg.solve(onwards, unknown) if unknown.any() else unknown
+    return {
+        "distinct_bodies": len(statements.body_loop),
+        "remainder": float(statements.initial @ unknown),
+        "remainder_of_documents": min(1.0, float(statements.initial @ later)),
+    }
 
 
 class _Reading:
@@ -232,13 +244,15 @@ class PromptOracle:
     def bounds(self, answers: int) -> JsonObject:
         """Return D, R_n and the bounds for the first `answers` answers: mean, least and most over the choices."""
         length, cost = self.described.cost(1), self.described.cost(answers)
-        shown = np.isfinite(length)
+        known, least = np.isfinite(length), self.described.least_cost(1)
+        shown = self.weights > 0
         return {
             "answers": answers,
             "choices": int((self.weights > 0).sum()),
             **_over_choices("D_nats", length, self.weights),
+            "D_certified_lo": _finite(np.average(least[shown], weights=self.weights[shown])),
             **_over_choices(
-                "R_nats", np.where(shown, cost, np.inf) - np.where(shown, length, 0.0), self.weights
+                "R_nats", np.where(known, cost, np.inf) - np.where(known, length, 0.0), self.weights
             ),
             **_over_choices("bound_nats", cost, self.weights),
             **_over_choices("bound_errors", cost / np.log(2), self.weights),
@@ -250,8 +264,9 @@ class PromptOracle:
         chosen = self.weights > 0
         if np.isfinite(self.described.cost(answers)[chosen]).all():
             return None
-        if not np.isfinite(self.described.cost(1)[chosen]).all():
-            return NO_DERIVATION
+        hidden = chosen & ~np.isfinite(self.described.cost(1))
+        if hidden.any():
+            return NOT_ENUMERATED if self.described.unlisted[hidden].any() else NO_DERIVATION
         return NOT_TWICE if self.described.reached(answers)[chosen].all() else NOT_SO_MANY
 
 

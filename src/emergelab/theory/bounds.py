@@ -36,7 +36,7 @@ from emergelab.grammar.arguments import ArgumentLaw
 from emergelab.grammar.bodies import row_tables
 from emergelab.grammar.tasks import Task, TaskForm, rows_of_all_objects
 from emergelab.theory.laws import at_least
-from emergelab.theory.statements import Statements
+from emergelab.theory.statements import ANY_OBJECT, Statements
 
 _ALIKE = 1e-12  # nats
 
@@ -47,7 +47,8 @@ class TaskDescription:
 
     There are several ways: way w prints the rows of choice `instance[w]` by a first statement that is a loop over
     the body `body[w]`, with `probability[w]`. Ways stand in the order of choices. `theirs`, float64[I, V], is the
-    law of the token that begins a prompt, `own`, float64[ways, V], of the one that begins the loop.
+    law of the token that begins a prompt, `own`, float64[ways, V], of the one that begins the loop. Statements that
+    were not enumerated may be further ways: `unlisted`, float64[I], bounds their probability.
     """
 
     statements: Statements
@@ -57,12 +58,24 @@ class TaskDescription:
     probability: Float64[np.ndarray, " ways"]
     theirs: Float64[np.ndarray, "instances vocabulary"]
     own: Float64[np.ndarray, "ways vocabulary"]
+    unlisted: Float64[np.ndarray, " instances"]
 
     def cost(self, rows: int) -> Float64[np.ndarray, " instances"]:
-        """Return D + R_n in nats for n = `rows`, infinite where no derivation prints the prompt."""
-        shares = self._reaching(rows) * np.exp(-self._divergence(rows))
+        """Return D + R_n in nats for n = `rows`, infinite where nothing that was enumerated prints the prompt.
+
+        Where something was not enumerated it is the most that D + R_n may be, so that bounds hold as they are.
+        """
         with np.errstate(divide="ignore"):
-            return -np.log(np.bincount(self.instance, weights=shares, minlength=len(self.theirs)))
+            return -np.log(self._share(rows))
+
+    def least_cost(self, rows: int) -> Float64[np.ndarray, " instances"]:
+        """Return the least that D + R_n may be: the same where everything was enumerated."""
+        with np.errstate(divide="ignore"):
+            return -np.log(self._share(rows) + self.unlisted)
+
+    def _share(self, rows: int) -> Float64[np.ndarray, " instances"]:
+        shares = self._reaching(rows) * np.exp(-self._divergence(rows))
+        return np.bincount(self.instance, weights=shares, minlength=len(self.theirs)).astype(np.float64)
 
     def reached(self, rows: int) -> Bool[np.ndarray, " instances"]:
         """Tell for which choices a loop prints `rows` rows, be it by other objects than prompts may show."""
@@ -166,7 +179,26 @@ def describe(statements: Statements, task: Task, form: TaskForm, arguments: Argu
     weights = arguments.weights(statements.language.objects)
     np.add.at(theirs, (np.arange(len(rows))[:, None], rows[:, 0, 0]), weights)
     own = _first_tokens(statements, body)
-    return TaskDescription(statements, arguments, instance, body, first[body], theirs, own)
+    unlisted = _unlisted(statements, rows[:, :, 0].swapaxes(1, 2))
+    return TaskDescription(statements, arguments, instance, body, first[body], theirs, own, unlisted)
+
+
+def _unlisted(
+    statements: Statements, rows: UInt16[np.ndarray, "instances objects width"]
+) -> Float64[np.ndarray, " instances"]:
+    """Bound the probability that a first statement prints such rows and was not enumerated.
+
+    It is that of the remainders whose first rows may begin as all of these rows do.
+    """
+    first_object, width = statements.language.vocabulary.first_object, rows.shape[2]
+    found = np.zeros(len(rows))
+    for one in statements.remainders:
+        alike = np.full(len(rows), len(one.pattern) <= width)
+        for column, token in zip(range(width), one.pattern, strict=False):
+            shown = rows[:, :, column]
+            alike &= (shown >= first_object if token == ANY_OBJECT else shown == token).all(axis=1)
+        found += np.where(alike, statements.initial[one.state] * one.probability, 0.0)
+    return found
 
 
 def _first_tokens(
