@@ -354,7 +354,10 @@ def _finished(
     missing = [
         pl.lit(None, dtype=kind).alias(name) for name, kind in schema.items() if name not in frame.columns
     ]
-    return conform(frame.with_columns(missing).sort([*keys, *SCALE], nulls_last=True), schema)
+    # Over seeds nats that were never measured have not even a group.
+    methods = [pl.col(name).fill_null(estimate.NO_VALUES) for name in schema if name.endswith("_method")]
+    full = frame.with_columns(missing).with_columns(methods)
+    return conform(full.sort([*keys, *SCALE], nulls_last=True), schema)
 
 
 def _predicted(frame: pl.DataFrame, known: Known) -> pl.DataFrame:
