@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from emergelab.corpus.compiling import walker_tables
 from emergelab.kernels import random as kernels
+from emergelab.kernels.aliases import walker_tables
 from emergelab.kernels.compiling import entry
 from emergelab.rng import stream
 

@@ -26,6 +26,7 @@ from emergelab.grammar.lowering import (
 from emergelab.grammar.sites import Site, SiteProduction, Sites, draw_probabilities
 from emergelab.grammar.syntax import Draw, Law
 from emergelab.kernels import sampling as k
+from emergelab.kernels.aliases import walker_tables
 
 _LAWS = {"stop": k.STOP, "power": k.POWER, "all": k.ALL, "uniform": k.BETWEEN}
 _KINDS = {"permutation": k.PERMUTATION, "map": k.MAP, "predicate": k.PREDICATE}
@@ -54,27 +55,6 @@ def compile_sites(sites: Sites) -> Program:
             "apart. Use smaller families."
         )
     return _Compiler(sites).program()
-
-
-def walker_tables(probabilities: np.ndarray) -> _Tables:
-    """Return (cut float64[n], alias int32[n]) of Walker's alias method, built by Vose's algorithm (1991).
-
-    Drawing i uniformly and then i with probability cut[i], else alias[i], has the given probabilities.
-    """
-    n = len(probabilities)
-    cut = probabilities / probabilities.sum() * n
-    alias = np.arange(n, dtype=np.int32)
-    small = [i for i in range(n) if cut[i] < 1.0]
-    large = [i for i in range(n) if cut[i] >= 1.0]
-    while small and large:
-        low, high = small.pop(), large[-1]
-        alias[low] = high
-        cut[high] -= 1.0 - cut[low]
-        if cut[high] < 1.0:
-            small.append(large.pop())
-    for rest in small + large:
-        cut[rest] = 1.0
-    return cut, alias
 
 
 class _Compiler:
