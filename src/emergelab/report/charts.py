@@ -59,6 +59,7 @@ _TEN, _THOUSAND = 10, 1000
 _SYMBOL, _LETTER = 34, 7  # widths, in pixels
 _LINE = 24  # characters of a title of a panel
 _ROWS = "rows"
+_LANE = 7  # pixels between bars of several series
 _POINTS = frozenset({"params", "setting_value"})  # along which what lies between two points was not measured
 _SHAPES = (
     "circle",
@@ -104,6 +105,11 @@ _TOOLTIPS = {
     "origin": ("final answer", None),
     "forced": (_FORCED, ".3~g"),
     "loss": ("loss", ".3~g"),
+    "crossed": ("threshold where it is", ".3~g"),
+    "from": ("95 % from", ".3~s"),
+    "to": ("95 % to", ".3~s"),
+    "at": ("estimate", ".3~s"),
+    "flops": ("compute", ".2~e"),
     "answers": ("first answers", "d"),
     "n": ("answers", "d"),
     "prompts": ("prompts", "d"),
@@ -195,6 +201,10 @@ class Axes:
         top = self.domain[1] if self.domain else None
         return alt.Undefined if top is None else top
 
+    def at(self, column: str) -> Chart:
+        """Return the channel of another column than that of estimates."""
+        return self._channel(column)
+
     def _channel(self, column: str) -> Chart:
         scale = (
             alt.Scale(zero=True)
@@ -233,6 +243,13 @@ def draw_emergence_over_tokens(information: Information, prepared: Prepared) -> 
 def draw_emergence_over_size(information: Information, prepared: Prepared) -> Drawing:
     """Draw points with intervals over the logarithm of the number of parameters."""
     return _by_measure(information.frame, _size_axis(information.frame), "params", prepared)
+
+
+def draw_thresholds(information: Information, prepared: Prepared, along: str) -> Drawing:
+    """Draw the curves over the column `along`, and on them the intervals in which they cross their levels."""
+    frame = information.frame
+    axes = {"train_tokens": _tokens_axis, "params": _size_axis, "flops": _compute_axis}
+    return _by_measure(frame, axes[along](frame), along, prepared)
 
 
 def draw_over_setting(information: Information, prepared: Prepared) -> Drawing:
@@ -432,8 +449,9 @@ def _by_measure(
     for measure, domain in domains.items():
         if measure in frame["measure"]:
             axes = Axes(x=x, along=along, title=_TITLES[measure], domain=domain)
+            more = _crossings(frame, axes, scales) if "lane" in frame.columns else []
             parts[measure] = _facet(
-                [*_guesses(axes, scales), *_estimates(frame, axes, scales)], frame, measure
+                [*_guesses(axes, scales), *_estimates(frame, axes, scales), *more], frame, measure
             )
     return _together(parts, frame)
 
@@ -531,6 +549,37 @@ def _intervals(base: Chart, axes: Axes, scales: Scales) -> list[Chart]:
     return [base.mark_area(opacity=0.16, clip=True).encode(color=scales.colour, **axes.ends)]
 
 
+def _crossings(frame: pl.DataFrame, axes: Axes, scales: Scales) -> list[Chart]:
+    """Return a bar from one end of a threshold's interval to the other, and a mark at the estimate between.
+
+    Bars of several series lie beside each other, about the level that they all have.
+    """
+    lanes = frame["lane"].drop_nulls().unique().sort().to_list()
+    own = scales.colour if axes.along == "train_tokens" else alt.value(theme.variable("ink"))
+    tooltip = _tooltip(frame, "line", "measure", "crossed", "from", "to", "at")
+    tooltip = tooltip if axes.along == "train_tokens" else tooltip[1:]
+    marks: list[Chart] = []
+    for place, lane in enumerate(lanes):
+        base = alt.Chart().transform_filter(f"datum.lane === {lane}")
+        offset = (place - (len(lanes) - 1) / 2) * _LANE
+        bar = base.mark_rule(strokeWidth=5, opacity=0.55, yOffset=offset, y2Offset=offset)
+        marks.append(
+            bar.encode(x=_at("from", axes.x), x2="to:Q", y=axes.at("crossed"), color=own, tooltip=tooltip)
+        )
+        estimate = base.transform_filter("isValid(datum.at)").mark_point(
+            filled=True, size=44, opacity=1, yOffset=offset, stroke=theme.variable("card"), strokeWidth=1.2
+        )
+        marks.append(estimate.encode(x=_at("at", axes.x), y=axes.at("crossed"), color=own, tooltip=tooltip))
+    return marks
+
+
+def _at(column: str, x: Chart) -> Chart:
+    """Return the channel `x` for another column."""
+    other = x.copy(deep=True)
+    other.shorthand = f"{column}:Q"
+    return other
+
+
 def _guesses(axes: Axes, scales: Scales) -> list[Chart]:
     if GUESS not in scales.domain:
         return []
@@ -597,6 +646,13 @@ def _tokens_axis(frame: pl.DataFrame) -> Chart:
     scale = alt.Scale(type="log", nice=False, padding=10)
     axis = alt.Axis(values=values, labelExpr=_COUNT)
     return alt.X("train_tokens:Q", title="training tokens", scale=scale, axis=axis)
+
+
+def _compute_axis(frame: pl.DataFrame) -> Chart:
+    del frame
+    scale = alt.Scale(type="log", nice=False, padding=10)
+    axis = alt.Axis(tickCount=3, labelExpr="format(datum.value, '.0e')")
+    return alt.X("flops:Q", title="compute (FLOP)", scale=scale, axis=axis)
 
 
 def _setting_axis(frame: pl.DataFrame) -> Chart:

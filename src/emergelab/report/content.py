@@ -9,6 +9,7 @@ from typing import TypedDict
 import polars as pl
 
 from emergelab.analysis.confronting import CUMULATIVE, GAPS
+from emergelab.analysis.emergence.studied import FOUND
 from emergelab.errors import ArtifactError
 from emergelab.scores.tables import BOUNDS, CURVES, ITEMS, SCORES, VERDICTS
 
@@ -83,6 +84,7 @@ class ReportInput:
     bounds: pl.DataFrame | None = None
     cumulative: pl.DataFrame | None = None
     gaps: pl.DataFrame | None = None
+    emergence: pl.DataFrame | None = None
     verdicts: pl.DataFrame | None = None
 
     def __post_init__(self) -> None:
@@ -90,6 +92,7 @@ class ReportInput:
         for name, schema in tables.items():
             _require_columns(name, getattr(self, name), schema)
         theory = {"bounds": BOUNDS, "cumulative": CUMULATIVE, "gaps": GAPS, "verdicts": VERDICTS}
+        theory |= {"emergence": FOUND}
         for name, schema in theory.items():
             table: pl.DataFrame | None = getattr(self, name)
             if table is not None:

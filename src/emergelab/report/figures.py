@@ -9,7 +9,17 @@ from typing import Any
 import altair as alt
 import vl_convert
 
-from emergelab.report import against, against_words, captions, charts, information, theme
+from emergelab.analysis.emergence.names import Axis
+from emergelab.report import (
+    against,
+    against_words,
+    captions,
+    charts,
+    emerging,
+    emerging_words,
+    information,
+    theme,
+)
 from emergelab.report.charts import Drawing
 from emergelab.report.content import ReportInput
 from emergelab.report.facets import arranged, left_out
@@ -94,6 +104,21 @@ def _over(setting: str) -> _Kind:
     return _Kind(inform=inform, draw=charts.draw_over_setting, explain=captions.over_setting)
 
 
+def threshold_figures(prepared: Prepared) -> list[Figure]:
+    """Return the figures of what emerges where: one for each axis with such curves."""
+    return [_figure(_thresholds(axis), prepared) for axis in emerging.axes_drawn(prepared)]
+
+
+def _thresholds(axis: Axis) -> _Kind:
+    def inform(prepared: Prepared) -> Information:
+        return emerging.thresholds_along(prepared, axis)
+
+    def draw(information: Information, prepared: Prepared) -> Drawing:
+        return charts.draw_thresholds(information, prepared, emerging.ALONG[axis])
+
+    return _Kind(inform=inform, draw=draw, explain=emerging_words.thresholds)
+
+
 def figures(prepared: Prepared) -> list[Figure]:
     """Return every figure that the study's tables allow, and for the others the reason why not."""
     over = [_over(setting) for setting in settings_drawn(prepared)]
@@ -109,7 +134,8 @@ def charts_of(content: ReportInput) -> dict[str, alt.TopLevelMixin]:
     """Return the figures that can be drawn, by name, as Altair charts in the colours of a light page."""
     prepared = prepare(content)
     colours = theme.palette("light", prepared.colours)
-    drawn = [figure for figure in figures(prepared) if figure.specification is not None]
+    made = [*figures(prepared), *threshold_figures(prepared)]
+    drawn = [figure for figure in made if figure.specification is not None]
     return {figure.name: alt.Chart.from_dict(standalone(figure, colours)) for figure in drawn}
 
 

@@ -57,6 +57,11 @@ MEANINGS: Mapping[str, str] = {
     "nats": "what the model pays",
     "ideal_nats": "what the ideal predictor pays",
     "variant": "what else the study varies",
+    "flops": "arithmetic of the training",
+    "crossed": "level of the threshold, in the first row of its curve",
+    "from": "lower end of the threshold's 95 % interval",
+    "to": "its upper end",
+    "at": "the threshold's estimate",
 }
 
 
@@ -225,7 +230,7 @@ def by_measure(rows: pl.DataFrame) -> pl.DataFrame:
     """Turn accuracy and nats into rows of their own. A guess costs minus ln(chance) nats, or more."""
     guesses = {ACCURACY: pl.col("chance"), NATS: -pl.col("chance").log()}
     names = {ACCURACY: "accuracy", NATS: "nats"}
-    extra = ("params", "train_tokens", "corpus", "unique_documents", "argument", "decoding")
+    extra = ("params", "train_tokens", "corpus", "unique_documents", "flops", "argument", "decoding")
     parts = [
         rows.select(
             *_LABELS,

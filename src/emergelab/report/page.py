@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -18,9 +18,9 @@ import vl_convert
 from markupsafe import Markup
 
 from emergelab.errors import ArtifactError
-from emergelab.report import account, against_words, facts, tasks, theme, words
+from emergelab.report import account, against_words, emerging_words, facts, tasks, theme, words
 from emergelab.report.content import ReportInput
-from emergelab.report.figures import VEGA_LITE, Figure, figures, png, svg
+from emergelab.report.figures import VEGA_LITE, Figure, figures, png, svg, threshold_figures
 from emergelab.report.information import MEANINGS
 from emergelab.report.series import Prepared, prepare
 
@@ -48,8 +48,13 @@ def write_report(content: ReportInput, directory: Path) -> Path:
     return directory / "index.html"
 
 
-def render(content: ReportInput, prepared: Prepared, drawn: list[Figure]) -> str:
-    """Return the page's HTML. Everything that users wrote is escaped, in the embedded data too."""
+def render(
+    content: ReportInput, prepared: Prepared, drawn: list[Figure], thresholds: Sequence[Figure] = ()
+) -> str:
+    """Return the page's HTML. Everything that users wrote is escaped, in the embedded data too.
+
+    `thresholds` are the figures of what emerges where, behind those `drawn`.
+    """
     style = _colours(prepared.colours) + _read("page.css")
     bundle, script = script_bundle(), _read("page.js")
     return _template().render(
@@ -58,6 +63,7 @@ def render(content: ReportInput, prepared: Prepared, drawn: list[Figure]) -> str
             prepared, content.run.get("overlap", {}), [against_words.gap_sentence(prepared)]
         ),
         figures=[_shown(figure) for figure in drawn],
+        emerging=_emerging(content, prepared, drawn, thresholds),
         absent=[
             {"title": figure.information.title, "reason": figure.information.absent}
             for figure in drawn
@@ -70,6 +76,17 @@ def render(content: ReportInput, prepared: Prepared, drawn: list[Figure]) -> str
     )
 
 
+def _emerging(
+    content: ReportInput, prepared: Prepared, drawn: list[Figure], thresholds: Sequence[Figure]
+) -> dict[str, Any] | None:
+    """Return the section on what emerges where, its figures numbered behind the others."""
+    section = emerging_words.section(content, prepared)
+    if section is None:
+        return None
+    before = sum(figure.specification is not None for figure in drawn)
+    return {**section, "figures": [_shown(figure) for figure in thresholds], "first": before + 1}
+
+
 @cache
 def script_bundle() -> str:
     """Return Vega, Vega-Lite and Vega-Embed as one script that may stand inside a page."""
@@ -79,13 +96,15 @@ def script_bundle() -> str:
 
 def _write(content: ReportInput, folder: Path) -> None:
     prepared = prepare(content)
-    drawn = figures(prepared)
-    (folder / "index.html").write_text(render(content, prepared, drawn), encoding="utf-8")
+    drawn, thresholds = figures(prepared), threshold_figures(prepared)
+    (folder / "index.html").write_text(render(content, prepared, drawn, thresholds), encoding="utf-8")
     (folder / "figures").mkdir()
     colours = theme.palette("light", prepared.colours)
-    for figure in drawn:
+    for figure in (*drawn, *thresholds):
         if figure.specification is not None:
             _write_figure(figure, folder / "figures", colours)
+    if content.emergence is not None and content.emergence.height:
+        content.emergence.write_csv(folder / "figures" / "emergence.csv")
     table = tasks.tasks(prepared)
     if table.height:
         table.select(tasks.COLUMNS).write_csv(folder / "figures" / "tasks.csv")

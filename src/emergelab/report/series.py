@@ -44,7 +44,8 @@ class Prepared:
     the same labels and `train_tokens`, `losses` those of LOSSES with the names of series and `line`. `bounds`,
     `together` (the cumulative answers) and `gaps` are labelled likewise, each seed a line of its own; so are `printed`
     (gains of printed steps on the first answers) and `own_steps` (free generation), with a panel for each task and
-    split and all seeds in one line where there are enough. They are empty where the study has none.
+    split and all seeds in one line where there are enough; `emergence` has a row for each curve and metric. They are
+    empty where the study has none.
     """
 
     answers: pl.DataFrame
@@ -64,6 +65,7 @@ class Prepared:
     gaps: pl.DataFrame = field(default_factory=pl.DataFrame)
     printed: pl.DataFrame = field(default_factory=pl.DataFrame)
     own_steps: pl.DataFrame = field(default_factory=pl.DataFrame)
+    emergence: pl.DataFrame = field(default_factory=pl.DataFrame)
     out_of_reach: tuple[str, ...] = ()  # why ideal predictors could not be computed
 
     @property
@@ -142,6 +144,7 @@ def prepare(content: ReportInput) -> Prepared:
         gaps=_label_confronted(content.gaps, content, of_cell, panels),
         printed=_label_printed(content.cumulative_gains, of_cell, panels),
         own_steps=_label_printed(content.decodings, of_cell, panels),
+        emergence=_label_emergence(content.emergence, of_cell, panels),
         out_of_reach=tuple(content.run.get("out_of_reach", ())),
     )
 
@@ -274,6 +277,26 @@ def _label_printed(table: pl.DataFrame | None, of_cell: pl.DataFrame, panels: pl
         )
         .pipe(_in_lines)
         .sort("panel_rank", "series_rank", "train_tokens", "seed", maintain_order=True)
+    )
+
+
+def _label_emergence(found: pl.DataFrame | None, of_cell: pl.DataFrame, panels: pl.DataFrame) -> pl.DataFrame:
+    """Name the panels of curves, the corpus and variant that each is of, and the series of those of one model."""
+    if found is None or found.is_empty():
+        return pl.DataFrame()
+    trained = of_cell.filter(TRAINED)
+    model = ("layers", "width", "params", "unique_documents", "variant")
+    corpora = trained.select("unique_documents", "variant", "corpus", "variant_rank").unique(
+        ["unique_documents", "variant"], maintain_order=True
+    )
+    series = trained.select(*model, "series", "series_rank").unique(model, maintain_order=True)
+    return (
+        found.join(panels, on=PANEL, how="left", maintain_order="left")
+        .join(
+            corpora, on=["unique_documents", "variant"], how="left", nulls_equal=True, maintain_order="left"
+        )
+        .join(series, on=model, how="left", nulls_equal=True, maintain_order="left")
+        .sort("panel_rank", maintain_order=True)
     )
 
 
