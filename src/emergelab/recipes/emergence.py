@@ -156,14 +156,16 @@ def _unasked(name: str, value: str | int, known: list[str] | list[int], question
 def _axes(cells: pl.DataFrame, question: EmergenceQuestion) -> tuple[Axis, ...]:
     """Return the axes to ask along. Raises UserError where none has points enough."""
     points = {axis: most_points(cells, axis) for axis in AXES if question.axis in {None, axis}}
-    enough: tuple[Axis, ...] = tuple(axis for axis in AXES if points.get(axis, 0) >= FEWEST_POINTS)
+    enough: tuple[Axis, ...] = tuple(axis for axis in AXES if points.get(axis, 0) >= FEWEST_POINTS[axis])
     if enough:
         return enough
-    counted = ", ".join(f"{number} along {axis}" for axis, number in points.items())
+    counted = ", ".join(
+        f"{number} along {axis} (of {FEWEST_POINTS[axis]} that it takes)" for axis, number in points.items()
+    )
     entries = _ENTRIES.get(question.axis or "", "train.tokens, model.width or model.layers")
     raise UserError(
-        f"The longest curves of this run have {counted}. A curve needs {FEWEST_POINTS} points at least: fewer tell "
-        f"no threshold from a plateau. Run a study with more values of {entries}."
+        f"Points of the longest curves of this run: {counted}. Fewer tell no threshold from a plateau. Run a study "
+        f"with more values of {entries}."
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from emergelab.analysis.emergence.names import FEWEST_POINTS
+from emergelab.analysis.emergence.names import FEWEST_POINTS, Axis
 from emergelab.corpus.prompts import make_prompts
 from emergelab.errors import GrammarError, StudyError, UserError
 from emergelab.grammar.holdout import draw_language
@@ -396,8 +396,14 @@ def _emergence_steps(study: Study, runs: Sequence[RunSpec], inputs: Mapping[str,
     """Return a step for each task, which asks where it emerges; none where no curve can have enough points."""
     tokens = len(study.train.tokens)
     models = {(run.documents, variant_of(run.settings), run.model.layers, run.model.width) for run in runs}
-    sizes = Counter(model[:2] for model in models)
-    if tokens * max(sizes.values()) < FEWEST_POINTS:
+    sizes = max(Counter(model[:2] for model in models).values())
+    points: dict[Axis, int] = {
+        "tokens": tokens,
+        "parameters": sizes,
+        "compute": tokens * sizes,
+        "loss": tokens * sizes,
+    }
+    if all(number < FEWEST_POINTS[axis] for axis, number in points.items()):
         return {}
     cells = {name: step for name, step in inputs.items() if name.startswith(CELL)}
     spec: JsonObject = {"key": study.key, **_settings(study, runs)}

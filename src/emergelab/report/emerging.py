@@ -28,8 +28,9 @@ def axes_drawn(prepared: Prepared) -> list[Axis]:
     if prepared.emergence.is_empty():
         return []
     there = set(prepared.emergence["axis"])
-    single = [axis for axis in AXES if axis in there & {"tokens", "parameters"}]
-    return single or [axis for axis in AXES if axis in there & {"compute"}]
+    single: list[Axis] = [axis for axis in AXES if axis in there & {"tokens", "parameters"}]
+    together: list[Axis] = ["compute"] if "compute" in there else []
+    return single or together
 
 
 def thresholds_along(prepared: Prepared, axis: Axis) -> Information:

@@ -71,8 +71,9 @@ def _too_few(prepared: Prepared) -> str:
         return "Nothing is known of thresholds: no query with a fresh argument was scored."
     tokens = words.plural(trained["train_tokens"].n_unique(), "token count")
     return (
-        f"Where something emerges is read from curves of at least {FEWEST_POINTS} points: token counts, sizes, or both "
-        f"together. This study has {tokens} and {words.plural(prepared.shapes, 'size')} of model."
+        f"Where something emerges is read from curves of at least {FEWEST_POINTS['tokens']} token counts or sizes, or "
+        f"{FEWEST_POINTS['compute']} of both together. This study has {tokens} and "
+        f"{words.plural(prepared.shapes, 'size')} of model."
     )
 
 
@@ -144,13 +145,11 @@ def _corpus(row: dict[str, Any]) -> str:
 def _threshold(row: dict[str, Any]) -> dict[str, str]:
     """Return the estimate over its interval, or in words on which side of what was measured it lies."""
     value, lo, hi = (row[f"threshold{end}"] for end in ("", "_lo", "_hi"))
-    if lo is None and hi is None:
-        stated = row["threshold_stated"]
-        return {"value": _NEVER.get(stated, "not known"), "under": ""}
+    if lo is None:
+        unknown = _NEVER.get(row["threshold_stated"], "not known")
+        return {"value": unknown if hi is None else f"below {_number(row, hi)}", "under": ""}
     if hi is None:
         return {"value": f"above {_number(row, lo)}", "under": ""}
-    if lo is None:
-        return {"value": f"below {_number(row, hi)}", "under": ""}
     interval = f"[{_number(row, lo)}, {_number(row, hi)}]"
     if value is None:
         return {"value": f"{_number(row, lo)} to {_number(row, hi)}", "under": ""}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, get_args
 
 Axis = Literal["tokens", "parameters", "compute", "loss"]
@@ -9,5 +10,8 @@ Metric = Literal["accuracy", "probability", "nats"]
 
 AXES: tuple[Axis, ...] = get_args(Axis)
 METRICS: tuple[Metric, ...] = get_args(Metric)
-FEWEST_POINTS = 4
-"""Points that a curve of a study must have, so that its threshold and its plateaus can be told apart."""
+FEWEST_POINTS: Mapping[Axis, int] = {"tokens": 4, "parameters": 4, "compute": 6, "loss": 6}
+"""Points that a curve of a study must have, so that its threshold and its plateaus can be told apart.
+
+Along compute and loss models of several sizes scatter about one curve.
+"""

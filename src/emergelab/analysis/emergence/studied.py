@@ -114,7 +114,7 @@ def most_points(cells: pl.DataFrame, axis: Axis) -> int:
 def study_curves(
     answers: pl.DataFrame, cells: pl.DataFrame, axes: tuple[Axis, ...] = AXES
 ) -> list[StudyCurve]:
-    """Return the curves with at least `FEWEST_POINTS` points, by kind of task and then by axis.
+    """Return the curves with points enough, see `FEWEST_POINTS`, by kind of task and then by axis.
 
     `answers` are those of `fresh_answers`.
     """
@@ -122,7 +122,7 @@ def study_curves(
         (axis, same, part)
         for axis in axes
         for same, part in groups_along(cells, axis)
-        if points_along(part, axis) >= FEWEST_POINTS
+        if points_along(part, axis) >= FEWEST_POINTS[axis]
     ]
     kinds = answers.group_by(*KIND[:-1], "shot", maintain_order=True)
     return [

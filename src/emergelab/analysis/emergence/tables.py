@@ -32,6 +32,8 @@ EMERGENCE = pl.Schema(
     {
         "metric": pl.String,
         "axis": pl.String,
+        "measured_lo": pl.Float64,
+        "measured_hi": pl.Float64,
         "points": pl.Int32,
         "seeds": pl.Int32,
         "n": pl.Int64,
@@ -112,6 +114,8 @@ def _row(one: Emergence) -> dict[str, object]:
     return {
         "metric": one.metric,
         "axis": one.curve.scale.axis,
+        "measured_lo": float(one.curve.scale.x.min()),
+        "measured_hi": float(one.curve.scale.x.max()),
         "points": jump.points,
         "seeds": int(one.curve.counts().max()),
         "n": one.curve.n,
