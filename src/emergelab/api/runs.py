@@ -230,7 +230,7 @@ class Run:
 
     @cached_property
     def emergence(self) -> pl.DataFrame:
-        """Where tasks emerge: thresholds, sharpness and jumps of every curve with four points or more."""
+        """Where tasks emerge: thresholds, sharpness and jumps of every curve with points enough."""
         return self._table("emergence")
 
     def ask_emergence(
@@ -250,7 +250,8 @@ class Run:
         What is left out is all that there is: `shots` the most examples, `level` half way from chance to certainty.
         A level is one of `metric`, by default of accuracy. `span` is how far a smooth rise reaches, in natural
         logarithms of the axis (nats for loss), by default half of what was measured. Raises UserError for what the
-        run was not asked, and for an axis along which no curve has four points.
+        run was not asked, and for an axis along which no curve has points enough: four token counts or sizes, or
+        six of both along compute and loss.
         """
         from emergelab.recipes.emergence import EmergenceQuestion, emergence_of  # noqa: PLC0415 - slow to import
 
