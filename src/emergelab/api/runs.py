@@ -195,8 +195,18 @@ class Run:
 
     @cached_property
     def gains(self) -> pl.DataFrame:
-        """What printing the steps gains over answering at once, on the same prompts."""
+        """What printing the steps gains over answering at once, on the same prompts: predicted, ideal, the model's."""
         return self._table("gains")
+
+    @cached_property
+    def cumulative_gains(self) -> pl.DataFrame:
+        """What printing the steps gains on the first answers of a prompt together."""
+        return self._table("cumulative_gains")
+
+    @cached_property
+    def decodings(self) -> pl.DataFrame:
+        """Final answers behind printed steps, written by the model itself or given, and whence the wrong ones come."""
+        return self._table("decodings")
 
     @cached_property
     def losses(self) -> pl.DataFrame:
@@ -229,6 +239,11 @@ class Run:
         return self._table("prompts")
 
     @cached_property
+    def verdicts(self) -> pl.DataFrame:
+        """What was found on each hypothesis of the study: effect with interval, verdict, and when it was fixed."""
+        return self._table("verdicts")
+
+    @cached_property
     def emergence(self) -> pl.DataFrame:
         """Where tasks emerge: thresholds, sharpness and jumps of every curve with points enough."""
         return self._table("emergence")
@@ -259,11 +274,6 @@ class Run:
             task=task, form=form, split=split, axis=axis, metric=metric, shots=shots, level=level, span=span
         )
         return emergence_of(self._folder, question)
-
-    @cached_property
-    def verdicts(self) -> pl.DataFrame:
-        """What was found on each hypothesis of the study: effect with interval, verdict, and when it was fixed."""
-        return self._table("verdicts")
 
     def query(self, sql: str) -> pl.DataFrame:
         """Return the answer to an SQL query (DuckDB's) over the tables; it sees nothing else.

@@ -14,8 +14,9 @@ import polars as pl
 
 from emergelab.analysis.aggregate import CELLS, curves_from_scores, scores_from_items
 from emergelab.analysis.confronting import GAPS, cumulative
+from emergelab.analysis.decodings import decodings
 from emergelab.analysis.emergence.studied import FOUND
-from emergelab.analysis.gains import paired_gain
+from emergelab.analysis.gains import Known, cumulative_gains, paired_gain
 from emergelab.corpus.prompts import make_prompts
 from emergelab.pipeline.step import StepContext
 from emergelab.recipes.asked_prompts import describe_prompts
@@ -133,7 +134,9 @@ def make_tables(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> 
         "items": items,
         "scores": scores,
         "curves": curves_from_scores(scores, items),
-        "gains": paired_gain(items),
+        "gains": paired_gain(items, Known(cells=cells)),
+        "cumulative_gains": cumulative_gains(items, Known(cells=cells)),
+        "decodings": decodings(items, cells),
         "losses": LOSSES.to_frame(),
         "bounds": BOUNDS.to_frame(),
         "cumulative": cumulative(items, cells),

@@ -13,8 +13,9 @@ import polars as pl
 
 from emergelab.analysis.aggregate import CELLS, curves_from_scores, scores_from_items
 from emergelab.analysis.confronting import Confronted, cumulative, document_gaps, gaps, prompt_gaps
+from emergelab.analysis.decodings import decodings
 from emergelab.analysis.emergence.studied import FOUND
-from emergelab.analysis.gains import paired_gain
+from emergelab.analysis.gains import Known, cumulative_gains, paired_gain
 from emergelab.analysis.hypotheses.differences import Tables
 from emergelab.grammar.sites import LawName
 from emergelab.pipeline.step import StepContext
@@ -57,12 +58,15 @@ def make_tables(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> 
     items, described = pl.concat([models, ideal]), pl.concat([cells, theory.cells()])
     context.progress(1, 3)
     scores = scores_from_items(items, described)
+    known = theory.known(described)
     context.progress(2, 3)
     tables = {
         "items": items,
         "scores": scores,
         "curves": curves_from_scores(scores, items),
-        "gains": paired_gain(items),
+        "gains": paired_gain(items, known),
+        "cumulative_gains": cumulative_gains(items, known),
+        "decodings": decodings(items, described),
         "losses": _losses(inputs, {run_of(record["cell"]): record for record in records}),
         "cells": _cells(cells, records, [settings.get(run_of(record["cell"]), {}) for record in records]),
         "bounds": theory.bounds(),
@@ -127,6 +131,11 @@ class _Theory:
             pl.read_parquet(folder / "prompts.parquet").with_columns(variant=pl.lit(variant, dtype=pl.String))
             for variant, folder in self._folders.items()
         )
+
+    def known(self, cells: pl.DataFrame) -> Known:
+        """Return what the gains of printed steps are held against: the ideal predictor of the whole grammar."""
+        laws = {name: law for law, name in LAWS.items()}
+        return Known(cells=cells, against=self._against("full"), bounds=self.bounds(), laws=laws)
 
     def confronted(self, law: LawName) -> Confronted:
         """Return what the models are held against under a law."""

@@ -24,18 +24,8 @@ from emergelab.pipeline.store import Store
 from emergelab.spec import Json, canonical_json
 
 TABLES = (
-    "scores",
-    "curves",
-    "items",
-    "gains",
-    "losses",
-    "cells",
-    "bounds",
-    "cumulative",
-    "gaps",
-    "prompts",
-    "emergence",
-    "verdicts",
+    *("scores", "curves", "items", "gains", "cumulative_gains", "decodings", "losses", "cells"),
+    *("bounds", "cumulative", "gaps", "prompts", "emergence", "verdicts"),
 )
 HYPOTHESES = "hypotheses.json"
 _RECORD = "run.json"

@@ -216,7 +216,7 @@ def read_content(folder: RunFolder) -> ReportInput:
     # A run of an earlier version has nothing of the theory.
     theory = [
         name
-        for name in ("bounds", "cumulative", "gaps", "verdicts", "emergence")
+        for name in ("bounds", "cumulative", "gaps", "cumulative_gains", "decodings", "verdicts", "emergence")
         if (tables / f"{name}.parquet").is_file()
     ]
     frames |= {name: pl.read_parquet(tables / f"{name}.parquet") for name in theory}

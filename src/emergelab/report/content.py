@@ -9,7 +9,9 @@ from typing import TypedDict
 import polars as pl
 
 from emergelab.analysis.confronting import CUMULATIVE, GAPS
+from emergelab.analysis.decodings import DECODINGS
 from emergelab.analysis.emergence.studied import FOUND
+from emergelab.analysis.gains import CUMULATIVE_GAINS
 from emergelab.errors import ArtifactError
 from emergelab.scores.tables import BOUNDS, CURVES, ITEMS, SCORES, VERDICTS
 
@@ -69,8 +71,8 @@ class ReportInput:
 
     `items`, `scores` and `curves` have the schemas of `scores.tables`, `losses` the one above; `cells` may have
     any of the columns of the table of cells. `bounds`, `cumulative` and `gaps` are what the theory says beside
-    what was measured; None where a run of an earlier version has no such tables. Raises `ArtifactError` where a
-    table lacks a column.
+    what was measured, `cumulative_gains` and `decodings` what printed steps gain, `verdicts` those on hypotheses;
+    None where a run of an earlier version has no such tables. Raises `ArtifactError` where a table lacks a column.
     """
 
     title: str
@@ -84,8 +86,10 @@ class ReportInput:
     bounds: pl.DataFrame | None = None
     cumulative: pl.DataFrame | None = None
     gaps: pl.DataFrame | None = None
-    emergence: pl.DataFrame | None = None
+    cumulative_gains: pl.DataFrame | None = None
+    decodings: pl.DataFrame | None = None
     verdicts: pl.DataFrame | None = None
+    emergence: pl.DataFrame | None = None
 
     def __post_init__(self) -> None:
         tables = {"items": ITEMS, "scores": SCORES, "curves": CURVES, "losses": LOSSES}
@@ -93,6 +97,7 @@ class ReportInput:
             _require_columns(name, getattr(self, name), schema)
         theory = {"bounds": BOUNDS, "cumulative": CUMULATIVE, "gaps": GAPS, "verdicts": VERDICTS}
         theory |= {"emergence": FOUND}
+        theory |= {"cumulative_gains": CUMULATIVE_GAINS, "decodings": DECODINGS}
         for name, schema in theory.items():
             table: pl.DataFrame | None = getattr(self, name)
             if table is not None:

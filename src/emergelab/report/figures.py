@@ -18,6 +18,8 @@ from emergelab.report import (
     emerging,
     emerging_words,
     information,
+    printing,
+    printing_words,
     theme,
 )
 from emergelab.report.charts import Drawing
@@ -94,6 +96,10 @@ _LEARNING_GAPS = (
     ),
     _Kind(inform=against.gap_over_size, draw=charts.draw_gap_over_size, explain=against_words.gap_over_size),
 )
+_PRINTING = (
+    _Kind(inform=printing.gains_apart, draw=charts.draw_gains_apart, explain=printing_words.gains_apart),
+    _Kind(inform=printing.own_steps, draw=charts.draw_own_steps, explain=printing_words.own_steps),
+)
 _BEFORE_SETTINGS = 3  # figures; those over what the study varies follow them
 
 
@@ -126,7 +132,8 @@ def figures(prepared: Prepared) -> list[Figure]:
     # A run of an earlier version has nothing of the theory, not even empty figures.
     known = prepared.together.height > 0
     first, gaps = ([_FIRST_ANSWERS], _LEARNING_GAPS) if known else ([], ())
-    kinds = (shots, *first, *scale, *over, *gaps, *_KINDS[_BEFORE_SETTINGS:])
+    printed = _PRINTING if prepared.printed.height else ()
+    kinds = (shots, *first, *scale, *over, *gaps, *printed, *_KINDS[_BEFORE_SETTINGS:])
     return [_figure(kind, prepared) for kind in kinds]
 
 

@@ -62,6 +62,13 @@ MEANINGS: Mapping[str, str] = {
     "from": "lower end of the threshold's 95 % interval",
     "to": "its upper end",
     "at": "the threshold's estimate",
+    "ideal_value": "the ideal predictor's gain on the same prompts",
+    "beyond": "the model's gain less that of the ideal predictor, paired by prompt",
+    "beyond_lo": "its interval's lower end",
+    "beyond_hi": "its interval's upper end",
+    "origin": "where a final answer of free generation comes from",
+    "forced": "right final answers behind the true steps",
+    "prompts": "prompts that the value is a mean over",
 }
 
 

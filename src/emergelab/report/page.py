@@ -18,7 +18,16 @@ import vl_convert
 from markupsafe import Markup
 
 from emergelab.errors import ArtifactError
-from emergelab.report import account, against_words, emerging_words, facts, tasks, theme, words
+from emergelab.report import (
+    account,
+    against_words,
+    emerging_words,
+    facts,
+    printing_words,
+    tasks,
+    theme,
+    words,
+)
 from emergelab.report.content import ReportInput
 from emergelab.report.figures import VEGA_LITE, Figure, figures, png, svg, threshold_figures
 from emergelab.report.information import MEANINGS
@@ -60,8 +69,11 @@ def render(
     return _template().render(
         **account.account(content, prepared),
         verdict=facts.verdict(
-            prepared, content.run.get("overlap", {}), [against_words.gap_sentence(prepared)]
+            prepared,
+            content.run.get("overlap", {}),
+            [against_words.gap_sentence(prepared), printing_words.sentence(prepared)],
         ),
+        printing=printing_words.gains_table(prepared),
         figures=[_shown(figure) for figure in drawn],
         emerging=_emerging(content, prepared, drawn, thresholds),
         absent=[

@@ -22,6 +22,8 @@ from emergelab.report.tasks import best_models
 
 _MOST_ROWS = 40
 _KIND = ("variant", "task", "split")
+_NEVER = "no derivation"
+_FORMS = {"direct": "silent", "steps": "printed"}
 
 
 def gains_apart(information: Information, prepared: Prepared) -> str:
@@ -139,7 +141,7 @@ def _row(
         "title": task,
         "detail": ", ".join(text for text in (detail, str(kind["variant"] or "")) if text),
         "cells": [
-            *_predicted(model),
+            _predicted(model),
             *(
                 two_lines(estimate_words(who, name))
                 for name, beyond in (("nats_gain", "beyond_nats"), ("errors_gain", "beyond_errors"))
@@ -157,15 +159,16 @@ def _row(
     }
 
 
-def _predicted(model: pl.DataFrame) -> list[dict[str, str]]:
-    """Return both description lengths and their difference; infinite ones are told as such."""
-    lengths, predicted = [], model["predicted_nats"][0]
-    untold = model["predicted_reason"][0] or ""
-    for form, column in (("direct", "D_direct_nats"), ("steps", "D_steps_nats")):
-        value = model[column][0]
-        never = value is None and f"{form}: no derivation" in untold
-        lengths.append({"value": "∞" if never else words.nats(value), "under": ""})
-    return [*lengths, {"value": words.signed(predicted), "under": "" if predicted is not None else untold}]
+def _predicted(model: pl.DataFrame) -> dict[str, str]:
+    """Return the predicted gain, and under it both description lengths, infinite where nothing prints a form."""
+    predicted, untold = model["predicted_nats"][0], model["predicted_reason"][0] or ""
+    lengths = {"direct": model["D_direct_nats"][0], "steps": model["D_steps_nats"][0]}
+    if predicted is None and f": {_NEVER}" not in untold:
+        return {"value": words.MISSING, "under": untold}
+    said = ["∞" if value is None else words.nats(value) for value in lengths.values()]
+    never = [_FORMS[form] for form, value in lengths.items() if value is None]
+    reason = f": no derivation prints the {words.listing(never)} form" if never else ""
+    return {"value": words.signed(predicted), "under": f"{said[0]} \N{MINUS SIGN} {said[1]}{reason}"}
 
 
 def _at_most_answers(rows: pl.DataFrame) -> pl.DataFrame:
