@@ -195,7 +195,7 @@ class _Plan:
             name="tables",
             kind="tables",
             function=f"{_STAGES}:make_tables",
-            version=2,
+            version=3,
             spec=spec,
             inputs=inputs,
             cost=2.0 + 0.2 * len(inputs),
