@@ -17,6 +17,7 @@ from emergelab.cli import (
     evaluations,
     grammars,
     models,
+    skills,
     stores,
     studies,
     theory,
@@ -52,6 +53,7 @@ app.add_typer(grammars.grammar_app, name="grammar")
 app.add_typer(corpora.corpus_app, name="corpus")
 app.add_typer(models.model_app, name="model")
 app.add_typer(stores.store_app, name="store")
+app.add_typer(skills.skills_app, name="skills")
 app.command("list")(studies.list_command)
 app.command("run")(studies.run_command)
 app.command("results")(studies.results_command)
@@ -61,6 +63,7 @@ app.command("evaluate")(evaluations.evaluate_command)
 app.command("compare")(comparisons.compare_command)
 app.command("ideal")(theory.ideal_command)
 app.command("bound")(theory.bound_command)
+app.command("curve")(skills.curve_command)
 
 
 def main() -> None:

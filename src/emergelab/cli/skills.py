@@ -1,0 +1,177 @@
+"""Commands about skills in theory: performance curves, what they take, learning as decoding, one page of it all."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from emergelab.cli.options import JsonOption, new_group
+from emergelab.cli.tables import print_table
+
+skills_app = new_group("Skills in theory: curves, simulated graphs, learning as decoding, novelty, design.")
+
+
+class Kind(StrEnum):
+    """What a tuple of skills is."""
+
+    concatenated = "concatenated"
+    within = "within"
+
+
+class CurveName(StrEnum):
+    """Which performance curve a wish goes by."""
+
+    theorem = "theorem"
+    sharper = "sharper"
+    exact = "exact"
+    markov = "markov"
+
+
+ThetaOption = Annotated[float, typer.Option(help="Share of text-pieces that fail, 0 to 1.")]
+KOption = Annotated[
+    str, typer.Option("--k", help="Skills of a piece: 8, or shares of pieces by k, 4:0.5,12:0.5.")
+]
+TuplesOption = Annotated[int, typer.Option(help="Ask for tuples of so many skills.")]
+KindOption = Annotated[
+    Kind,
+    typer.Option(
+        help="Tuples of one skill from each of several joined pieces, or of skills within one piece."
+    ),
+]
+
+
+def curve_command(
+    theta: ThetaOption,
+    k: KOption,
+    alpha: Annotated[
+        float | None, typer.Option(help="The worst share of skills, 0 to 1: prints their failure.")
+    ] = None,
+    beta: Annotated[
+        float | None, typer.Option(help="Failure over theta, above 1: prints the smallest share.")
+    ] = None,
+    tuples: TuplesOption = 1,
+    kind: KindOption = Kind.concatenated,
+    skills: Annotated[int | None, typer.Option(help="Skills of a finite graph.")] = None,
+    pieces: Annotated[int | None, typer.Option(help="Text-pieces of a finite graph.")] = None,
+    confidence: Annotated[
+        float, typer.Option(help="With which probability the theorem holds in a finite graph.")
+    ] = 0.95,
+    unlike: Annotated[
+        bool, typer.Option("--unlike", help="Skills of the finite graph are not all equally frequent.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Bound the failure of the worst share of skills (--alpha), or the smallest share that exceeds it (--beta).
+
+    Whichever text-pieces fail: shares are in the measure by which pieces draw their skills.
+    """
+    from emergelab.recipes import skill_curves  # noqa: PLC0415
+
+    question = skill_curves.CurveQuestion(
+        theta=theta,
+        counts=skill_curves.read_counts(k),
+        alpha=alpha,
+        beta=beta,
+        tuples=skill_curves.read_tuples(tuples, kind),
+        graph=skill_curves.read_graph(skills, pieces, confidence, alike=not unlike),
+    )
+    found = skill_curves.answer(question)
+    if as_json:
+        typer.echo(json.dumps(found, indent=1, allow_nan=False))
+        return
+    _print_curves(found)
+
+
+@skills_app.command("need")
+def need_command(
+    competence: Annotated[float, typer.Option(help="Success rate that is wanted, 0 to 1.")],
+    share: Annotated[float, typer.Option(help="On which share of tuples of skills, 0 to 1.")],
+    k: Annotated[int, typer.Option("--k", help="Skills of a piece.")],
+    tuples: TuplesOption = 1,
+    kind: KindOption = Kind.concatenated,
+    curve: Annotated[CurveName, typer.Option(help="By which curve.")] = CurveName.exact,
+    law: Annotated[
+        str, typer.Option(help="Whose constants of the scaling law: hoffmann or besiroglu.")
+    ] = "besiroglu",
+    slope: Annotated[float, typer.Option(help="Failing pieces per nat under the link `linear`.")] = 2.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Say which share of failing pieces, excess loss, parameters, tokens and compute a competence takes."""
+    from emergelab.recipes import skill_curves  # noqa: PLC0415
+    from emergelab.theory.curves import Curve  # noqa: PLC0415
+    from emergelab.theory.needs import Wish  # noqa: PLC0415
+
+    wish = Wish(
+        competence=competence,
+        share=share,
+        k=k,
+        tuples=skill_curves.read_tuples(tuples, kind),
+        curve=Curve(curve.value),
+    )
+    found = skill_curves.needs(wish, law, slope)
+    if as_json:
+        typer.echo(json.dumps(found, indent=1, allow_nan=False))
+        return
+    columns = ("link", "theta", "excess", "params", "tokens", "compute")
+    rows = [(str(one["link"]), *(f"{one[name]:.4g}" for name in columns[1:])) for one in found["needs"]]
+    print_table(("link", "theta", "excess, nats", "parameters", "tokens", "FLOP"), rows)
+    typer.echo(
+        f"All but {1 - share:.3g} of {_tuples(found)} fail at most {1 - competence:.3g}, by the curve `{curve}`. The "
+        f"excess per token of the law `{law}` is taken for the excess per cloze answer."
+    )
+
+
+_HOLDS = {
+    "theorem": "any set of failing pieces; union bound and Chernoff",
+    "sharper": "any set, infinitely many pieces",
+    "exact": "any set, infinitely many pieces; some set reaches it",
+    "markov": "any set; the mean alone",
+}
+
+
+def _print_curves(found: dict[str, Any]) -> None:
+    names = {"failure": "failure at most", "alpha": "smallest share"}
+    rows = [(name, _number(found[name]), holds) for name, holds in _HOLDS.items()]
+    print_table(("curve", names[found["asked"]], "holds for"), rows)
+    typer.echo(_question(found))
+    if found["graph"] is not None:
+        graph = found["graph"]
+        typer.echo(
+            f"In a graph of {graph['skills']:,} skills and {graph['pieces']:,} pieces, with probability "
+            f"{graph['confidence']:g}, edges counted against their expected number. The curves of infinitely many "
+            "pieces, which an adversary may exceed here: "
+            + ", ".join(f"{name} {_number(value)}" for name, value in found["infinite"].items())
+            + "."
+        )
+    if any(found[name] is None for name in ("theorem", "markov")):
+        typer.echo("A dash: the curve says nothing here, for no beta below 1/alpha is large enough.")
+
+
+def _question(found: dict[str, Any]) -> str:
+    what = _tuples(found)
+    begin = f"{found['theta']:g} of the pieces fail, and pieces need {_skills(found['k'])}:"
+    if found["asked"] == "failure":
+        return f"{begin} all but {found['alpha']:g} of {what} (in measure) fail no more than this."
+    rate = f"{found['beta']:g} times the failure of pieces"
+    return f"{begin} all but this share of {what} (in measure) fail at most {rate}."
+
+
+def _tuples(found: dict[str, Any]) -> str:
+    if found["kind"] is None:
+        return "skills"
+    within = found["kind"] == Kind.within
+    place = "within one piece" if within else "of concatenated pieces, one skill from each"
+    return f"tuples of {found['tuples']} skills {place}"
+
+
+def _skills(k: int | dict[str, float]) -> str:
+    if isinstance(k, int):
+        return f"{k} skill{'' if k == 1 else 's'}"
+    return " or ".join(f"{count} (share {weight:g})" for count, weight in k.items()) + " skills"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
