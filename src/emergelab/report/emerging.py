@@ -24,10 +24,10 @@ _INTERVAL = ("crossed", "from", "to", "at")
 
 
 def axes_drawn(prepared: Prepared) -> list[Axis]:
-    """Return the axes that have figures: tokens and parameters where there are such curves, else compute."""
+    """Return the axes that have figures: tokens and parameters where curves cross their levels, else compute."""
     if prepared.emergence.is_empty():
         return []
-    there = set(prepared.emergence["axis"])
+    there = {axis for axis in ALONG if _intervals(prepared, axis).height}
     single: list[Axis] = [axis for axis in AXES if axis in there & {"tokens", "parameters"}]
     together: list[Axis] = ["compute"] if "compute" in there else []
     return single or together

@@ -11,7 +11,7 @@ from emergelab.analysis.emergence.breaks import FEWEST_POINTS as FEWEST_FOR_JUMP
 from emergelab.analysis.emergence.names import FEWEST_POINTS
 from emergelab.report import words
 from emergelab.report.content import ReportInput
-from emergelab.report.emerging import AXIS_WORDS
+from emergelab.report.emerging import AXIS_WORDS, axes_drawn
 from emergelab.report.information import Information
 from emergelab.report.series import FRESH, TRAINED, Prepared
 
@@ -41,8 +41,11 @@ def section(content: ReportInput, prepared: Prepared) -> dict[str, Any] | None:
     if found.is_empty():
         return {"lead": _too_few(prepared), "rows": [], "left_out": 0}
     rows = [_row(part) for part in found.partition_by(_CURVE, maintain_order=True)]
+    crossed = (
+        "" if axes_drawn(prepared) else " No curve is known to cross its level within what was measured."
+    )
     return {
-        "lead": _lead(found),
+        "lead": _lead(found) + crossed,
         "rows": rows[:_MOST_ROWS],
         "left_out": max(0, len(rows) - _MOST_ROWS),
         "seeds": _seeds(found),
@@ -51,12 +54,7 @@ def section(content: ReportInput, prepared: Prepared) -> dict[str, Any] | None:
 
 def thresholds(information: Information, prepared: Prepared) -> str:
     """Say what the bars are, and what it means where there is none."""
-    del prepared
-    if information.frame["lane"].null_count() == information.frame.height:
-        return (
-            "No bar is drawn: no curve is known to cross its level within what was measured. The level is half way "
-            "from chance to certainty; of nats, half of what a guess costs."
-        )
+    del information, prepared
     return (
         "A bar is the 95 % interval of a threshold, the dot in it the estimate. The threshold is where a curve crosses "
         "the level at which its bar lies: half way from chance to certainty; of nats, half of what a guess costs. A "
