@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from emergelab.recipes.grid import build_grid
+from emergelab.recipes.hypothesis_spec import TESTS
 from emergelab.recipes.study import find_study, read_study, shipped_studies
 from emergelab.recipes.study_spec import Study
 from pages import DOCS, commands_page
@@ -48,6 +50,9 @@ def entries() -> dict[str, list[str]]:
     """Return what the code says of each entry: value, default, whether it is an axis."""
     found: dict[str, list[str]] = {}
     for name, schema in SCHEMA["properties"].items():
+        if name == "hypotheses":  # they have a page of their own
+            found[name] = ["tables", "none", ""]
+            continue
         table = SCHEMA["$defs"].get(schema.get("$ref", "").rpartition("/")[2])
         if table is None:
             found[name] = described(name, schema)
@@ -130,6 +135,23 @@ def test_the_example_of_a_study_has_the_cells_that_the_page_counts(tmp_path: Pat
     study = read_study(find_study(str(tmp_path / "mine.toml")))
     assert f"{study.cells} *cells*" in STUDIES
     assert len(study.model.layers) * study.train.seeds * len(study.train.tokens) == study.cells
+
+
+def test_the_examples_of_hypotheses_can_be_read_and_laid_out(tmp_path: Path):
+    """The page's examples, in one study that has what they name."""
+    page = (DOCS / "hypotheses.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    study = (
+        'grammar = { name = "pairs", pair.silent = [0.1, 0.9] }\nmodel = { width = 16, heads = 2 }\n'
+        "train = { tokens = [1e3, 2e3, 3e3, 4e3, 4.5e3, 6e3] }\n"
+        'evaluate = { tasks = ["single", "pair"] }\n'
+    )
+    one = "models = { pair.silent = 0.1 }\n"  # a curve is of one setting
+    texts = [text + one if "axis" in text else text for text in examples]
+    (tmp_path / "mine.toml").write_text(study + "\n".join(texts), encoding="utf-8")
+    file = find_study(str(tmp_path / "mine.toml"))
+    tests = [str(asked["kind"]) for asked in build_grid(file, read_study(file)).hypotheses]
+    assert set(tests) == set(TESTS)
 
 
 @pytest.mark.parametrize("name", shipped_studies())

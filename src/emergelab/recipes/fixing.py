@@ -18,6 +18,7 @@ from emergelab.pipeline.step import Step
 from emergelab.pipeline.store import Store
 from emergelab.recipes.grid import Grid
 from emergelab.recipes.run_folder import HYPOTHESES, RunFolder
+from emergelab.report.words import plural
 from emergelab.spec import Json, JsonObject, canonical_json
 
 BEFORE = "before the first cell"
@@ -37,7 +38,7 @@ class Fixed:
         if self.scored:
             return f"after {self.scored} of {self.cells} cells"
         if self.others:
-            return f"after {self.others} cells of other settings"
+            return f"after {plural(self.others, 'cell')} of other settings"
         return BEFORE
 
 

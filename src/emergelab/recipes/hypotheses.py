@@ -30,6 +30,7 @@ from emergelab.recipes.hypothesis_spec import (
     ThresholdTest,
     digest_of,
 )
+from emergelab.report.words import plural
 from emergelab.scores.variants import short_names, value_text
 from emergelab.spec import Json, JsonObject
 
@@ -37,8 +38,8 @@ Kind = tuple[str, str, str]
 """A task, a form and a split."""
 
 _SIZES = ("width", "layers")
-# Of a jump as many as `analysis.emergence.breaks` needs, which loads SciPy.
-POINTS = {"threshold": FEWEST_POINTS, "jump": 6}
+# A named level needs as many as `analysis.emergence.rises`, a jump as many as `breaks`; both load SciPy.
+POINTS = {"level": 3, "threshold": FEWEST_POINTS, "jump": 6}
 _MOST_LISTED = 12
 
 
@@ -134,7 +135,7 @@ class _Resolving:
             further = test.more_than
             of = test.of.overridden(further.of)
             if further.models is not None:
-                of = of.model_copy(update={"models": further.models})
+                of = of.overridden(Asked(models=further.models))
             minus = test.minus if further.minus is None else further.minus
             if of == test.of and minus == test.minus:
                 self.faults.add(
@@ -152,7 +153,7 @@ class _Resolving:
             "limit": None if limit is None else limit[0],
             "side": None if limit is None else limit[1],
             "unit": words.UNITS[test.measure],
-            "test": self._with_models(text, test.models if test.of.models is None else test.of.models),
+            "test": self._with_models(text, whole.models or Models()),
         }
 
     def _contrast(
@@ -164,7 +165,7 @@ class _Resolving:
                 f'minus = "bound" with measure = "{test.measure}": bounds are on the first answers together. Use '
                 'measure = "total_nats" or "errors".'
             )
-        whole = of if of.models is not None else of.model_copy(update={"models": test.models})
+        whole = Asked(models=test.models).overridden(of)
         side = self._side(whole, test.measure, "of")
         if not isinstance(minus, Asked):
             return [{**side, "weight": 1.0, "minus": minus}], whole
@@ -289,7 +290,7 @@ class _Resolving:
                 f"{where} names {len(questions)} kinds of task. A curve is of one task, form and split. Make a "
                 "hypothesis for each."
             )
-        models = asked.models or test.models
+        models = test.models.overridden(asked.models or Models())
         cells = self._cells(models, axis=test.axis)
         self._require_points(cells, test)
         return {"question": questions[0] if questions else None, "cells": cells}
@@ -297,11 +298,12 @@ class _Resolving:
     def _require_points(self, cells: Sequence[str], test: ThresholdTest | JumpTest) -> None:
         chosen = [cell for cell in self.asking.cells if cell.name in set(cells)]
         places = {(cell.run.rpartition(",seed=")[0], cell.point["tokens"]): cell for cell in chosen}
-        needed = POINTS[test.test]
+        named = isinstance(test, ThresholdTest) and test.level is not None
+        needed = POINTS["level"] if named else POINTS[test.test]
         if len(places) < needed:
             self.faults.add(
-                f"axis = {test.axis!r} has {len(places)} points. A {test.test} needs {needed} or more. Let the study "
-                "have more of them, choose more with models, or take another axis."
+                f"axis = {test.axis!r} has {plural(len(places), 'point')}. A {test.test} needs {needed} or more. Let "
+                "the study have more of them, choose more with models, or take another axis."
             )
         if test.axis == "loss":
             return

@@ -53,6 +53,10 @@ class Models(Spec):
             raise PydanticKnownError("model_type", {"class_name": "Models"})
         return {"chosen": flattened(value)}  # pyright: ignore[reportUnknownArgumentType]
 
+    def overridden(self, other: Models) -> Models:
+        """Return it with the entries that the other one names."""
+        return Models.model_validate({**self.chosen, **other.chosen})
+
     @model_serializer
     def _write(self) -> dict[str, Any]:
         return {name: list(values) for name, values in self.chosen.items()}
@@ -76,6 +80,8 @@ class Asked(Spec):
     def overridden(self, other: Asked) -> Asked:
         """Return it with the entries that the other one names."""
         entries = {name: value for name, value in other if value is not None}
+        if self.models is not None and other.models is not None:
+            entries["models"] = self.models.overridden(other.models)
         return self.model_copy(update=entries)
 
 

@@ -76,12 +76,11 @@ def _effect(row: Mapping[str, Any]) -> str:
     lo: float | None = row["lo"]
     hi: float | None = row["hi"]
     value: float | None = row["effect"]
-    if lo is None and hi is None:
-        return words.MISSING if value is None else _number(value)
+    if lo is None:
+        known = words.MISSING if value is None else _number(value)
+        return known if hi is None else f"below {_number(hi)}"
     if hi is None:
         return f"above {_number(lo)}"
-    if lo is None:
-        return f"below {_number(hi)}"
     interval = f"[{_number(lo)}, {_number(hi)}]"
     return interval if value is None else f"{_number(value)} {interval}"
 

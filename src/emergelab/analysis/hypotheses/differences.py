@@ -199,7 +199,7 @@ def _cube(rows: pl.DataFrame) -> Matrix:
 
 def _half(variance: float, freedom: int) -> float:
     """Return the square of half an interval's width; nothing that does not vary needs no degree of freedom."""
-    return 0.0 if variance == 0 else float(intervals.student_quantile(np.array(freedom)) ** 2) * variance
+    return 0.0 if variance == 0 else float(intervals.student_quantile(np.array([freedom]))[0]) ** 2 * variance
 
 
 def _variances(
