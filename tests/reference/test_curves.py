@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -258,6 +259,6 @@ def test_what_a_competence_takes():
         (lambda: FiniteGraph(skills=10, pieces=10, confidence=95), "confidence is 95.*0.95"),
     ],
 )
-def test_refusals_say_value_rule_and_remedy(question, said: str):  # noqa: ANN001 - a call
+def test_refusals_say_value_rule_and_remedy(question: Callable[[], object], said: str):
     with pytest.raises(UserError, match=f"(?s){said}"):
         question()
