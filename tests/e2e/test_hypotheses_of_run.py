@@ -61,6 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return study.parent
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("hypotheses")
 def test_a_hypothesis_that_comes_late_trains_nothing_and_says_when_it_came(folder: Path):
     kept = (folder / "run" / "hypotheses.json").read_text(encoding="utf-8")

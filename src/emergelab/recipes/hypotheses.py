@@ -39,7 +39,7 @@ Kind = tuple[str, str, str]
 
 _SIZES = ("width", "layers")
 # A named level needs as many as `analysis.emergence.rises`, a jump as many as `breaks`; both load SciPy.
-POINTS = {"level": 3, "threshold": FEWEST_POINTS, "jump": 6}
+POINTS = {"level": 3, "jump": 6}
 _MOST_LISTED = 12
 
 
@@ -298,8 +298,12 @@ class _Resolving:
     def _require_points(self, cells: Sequence[str], test: ThresholdTest | JumpTest) -> None:
         chosen = [cell for cell in self.asking.cells if cell.name in set(cells)]
         places = {(cell.run.rpartition(",seed=")[0], cell.point["tokens"]): cell for cell in chosen}
-        named = isinstance(test, ThresholdTest) and test.level is not None
-        needed = POINTS["level"] if named else POINTS[test.test]
+        unnamed = isinstance(test, ThresholdTest) and test.level is None
+        needed = (
+            FEWEST_POINTS[test.axis]
+            if unnamed
+            else POINTS["level" if isinstance(test, ThresholdTest) else "jump"]
+        )
         if len(places) < needed:
             self.faults.add(
                 f"axis = {test.axis!r} has {plural(len(places), 'point')}. A {test.test} needs {needed} or more. Let "
