@@ -285,9 +285,9 @@ def _scored_both_ways(prepared: Prepared, rows: pl.DataFrame) -> tuple[pl.DataFr
 
 def _paired(items: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
     """Return the gain in whole answers of every seed, paired by prompt."""
-    gains = paired_gain(items).filter(FRESH).join(labels, on="cell")
-    return gains.select(
-        *("task", "split", *_SERIES, "train_tokens", "shots", "seed", "n"),
+    gains = paired_gain(items).filter(FRESH)
+    whole = gains.select(
+        *("cell", "task", "split", "shots", "n"),
         silent="whole_direct",
         printed="whole_steps",
         value="whole_gain",
@@ -295,6 +295,7 @@ def _paired(items: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
         hi="whole_gain_hi",
         method="gain_method",
     )
+    return whole.join(labels, on="cell", maintain_order="left").drop("cell")
 
 
 def _paired_over_seeds(items: pl.DataFrame, labels: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
