@@ -64,6 +64,17 @@ def test_first_answers_are_added_up():
     assert table["answers"].to_list() == [1, 2, 3, 4]
 
 
+def test_intervals_of_nats_and_of_wrong_answers_stay_where_these_can_be():
+    """Three prompts of which one is wrong: Hall's interval leaves the possible on both sides without the cut."""
+    nats, wrong = np.array([[0.0], [0.1], [4.0]]), np.array([[False], [False], [True]])
+    free = estimate.mean(nats[:, 0])
+    assert free.lo is not None
+    assert free.lo < 0
+    (row,) = cumulative(items("layers=1", "model", nats, wrong), CELL).iter_rows(named=True)
+    assert (row["nats_lo"], row["nats_hi"]) == (0.0, pytest.approx(free.hi, rel=1e-6))
+    assert 0 <= row["errors_lo"] <= row["errors"] <= row["errors_hi"] <= 1
+
+
 def test_infinite_nats_are_told_and_not_averaged():
     nats = MODEL.copy()
     nats[3, 1] = np.inf

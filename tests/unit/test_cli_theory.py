@@ -195,6 +195,10 @@ def test_functions_of_the_document_are_weighed_by_hypotheses():
     assert first["known"]["nats"] < 1 < first["fresh"]["nats"]
     assert found["known"]["exactness"] == {"hypotheses": 100}
     rate = found["known"]["entropy_rate"]
+    counts = rate["hypotheses_by_token"]
+    assert counts[0] == 1  # nothing is known but that a document has begun
+    assert max(counts) <= 100
+    assert 0 < rate["exact_beginning"] <= rate["tokens"] / 3
     assert rate["certified_lo"] <= rate["nats"] <= rate["certified_hi"]
     assert rate["exact"] > 0.5
     said = command("ideal", "scopes", "--task", "known", *few).out

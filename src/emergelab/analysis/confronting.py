@@ -60,7 +60,8 @@ def cumulative(items: pl.DataFrame, cells: pl.DataFrame, theory: Confronted | No
     """Add up the answers of every prompt from its first on; return `CUMULATIVE`.
 
     Nats have Hall's interval, see `estimate.mean`; counts of wrong answers, which are skewed too, the same.
-    Infinite nats have no interval. `items` are those of models and of the ideal predictors that `theory` names.
+    Infinite nats have no interval, and intervals end at 0 and at the number of answers. `items` are those of models
+    and of the ideal predictors that `theory` names.
     """
     prompt = ["cell", "predictor", *_ASKED, "prompt"]
     sums = (
@@ -71,7 +72,9 @@ def cumulative(items: pl.DataFrame, cells: pl.DataFrame, theory: Confronted | No
             errors=(~pl.col("correct")).cast(pl.Float64).cum_sum().over(prompt),
         )
     )
-    groups = _means(sums, ("cell", "predictor", *_ASKED, "answers"), ("nats", "errors"))
+    groups = _means(sums, ("cell", "predictor", *_ASKED, "answers"), ("nats", "errors")).with_columns(
+        pl.col("nats_lo", "errors_lo").clip(lower_bound=0.0), pl.min_horizontal("errors_hi", "answers")
+    )
     groups = _bounded(groups, sums, cells, theory or Confronted({}, BOUNDS.to_frame()))
     return conform(_sized(groups, cells), CUMULATIVE)
 

@@ -19,6 +19,7 @@ from emergelab.grammar.shelf import SourceFile
 from emergelab.grammar.syntax import GrammarSyntax
 from emergelab.rng import Stream, stream
 from emergelab.scores.prompts import PromptSet
+from emergelab.theory.limits import HYPOTHESES
 
 if TYPE_CHECKING:
     import polars as pl
@@ -234,7 +235,7 @@ class Grammar:
         export_prompts(grammar_language(self.syntax, self.key), Path(out), asked)
         return Path(out)
 
-    def ideal(self, law: Literal["train", "full"] = "full", *, hypotheses: int = 1_000) -> Predictor:
+    def ideal(self, law: Literal["train", "full"] = "full", *, hypotheses: int = HYPOTHESES) -> Predictor:
         """Return the ideal predictor: the grammar's own law of the next token. No predictor has a lower mean loss.
 
         `full` is the grammar as written, `train` leaves out what is held out of training. Where documents draw

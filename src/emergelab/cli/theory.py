@@ -10,6 +10,7 @@ import typer
 
 from emergelab.cli.options import GrammarArgument, JsonOption, ParametersOption
 from emergelab.cli.tables import print_table
+from emergelab.theory.limits import HYPOTHESES
 
 if TYPE_CHECKING:
     from emergelab.grammar.language import Language
@@ -51,7 +52,7 @@ def ideal_command(
     context: Annotated[int, typer.Option(min=1, max=32_000, help="Where documents are cut.")] = 48,
     hypotheses: Annotated[
         int, typer.Option(min=1, help="How many are weighed where documents draw functions of their own.")
-    ] = 100,
+    ] = HYPOTHESES,
     key: KeyOption = 0,
     settings: ParametersOption = None,
     as_json: JsonOption = False,

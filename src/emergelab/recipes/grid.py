@@ -442,7 +442,7 @@ def _tables_step(study: Study, runs: Sequence[RunSpec], inputs: Mapping[str, Ste
         name="tables",
         kind="tables",
         function="emergelab.recipes.joining:make_tables",
-        version=5,
+        version=6,
         spec=spec,
         inputs=inputs,
         cost=3.0 + 0.5 * len(inputs),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float32, Float64, Int32, UInt16
+from jaxtyping import Bool, Float32, Float64, Int32, UInt16
 
 from emergelab.analysis import estimate
 from emergelab.analysis.aggregate import CELLS, scores_from_items
@@ -29,6 +29,7 @@ from emergelab.theory.accounts import PromptAccount, account_of
 from emergelab.theory.bounds import TaskDescription, describe, examples_needed
 from emergelab.theory.fresh import FreshFiltering, FreshIdeal, fresh_ideal
 from emergelab.theory.ideal import Filtering, Ideal
+from emergelab.theory.limits import HYPOTHESES
 from emergelab.theory.statements import enumerate_statements, needs_document_functions
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class OracleQuestion:
     documents: int | None = None
     context: int = 48
     key: int = 0
-    hypotheses: int = 100
+    hypotheses: int = HYPOTHESES
 
 
 def ideal_predictor(language: Language, law: LawName, *, name: str = "ideal") -> Ideal:
@@ -163,7 +164,9 @@ class _Reading:
 def entropy_rate(ideal: _Reading, language: Language, asked: OracleQuestion) -> JsonObject:
     """Return nats per token of the corpus with its interval, documents being clusters, and certified limits.
 
-    `exact` is the share of tokens that are known to nine digits.
+    `exact` is the share of tokens that are known to nine digits, `exact_beginning` how many of them a document begins
+    with, on the mean. Where hypotheses are weighed, `hypotheses_by_token` has their number, a mean over the documents
+    that are so long, for each token behind the first.
     """
     source = stream(asked.key, "evaluation").child("documents")
     corpus = Corpus(language, source, context=asked.context, law=asked.law)
@@ -173,14 +176,27 @@ def entropy_rate(ideal: _Reading, language: Language, asked: OracleQuestion) -> 
     counted = (lengths - 1).astype(np.float64)
     rate = estimate.ratio(nats.sum(axis=1), counted)
     inside = np.arange(1, tokens.shape[1]) < lengths[:, None]
+    exact = (hi - lo)[:, 1:] < _EXACT
     return {
-        **_named("nats", rate),
+        **_named("nats", _above_zero(rate)),
         "certified_lo": float(lo.sum() / counted.sum()),
         "certified_hi": _finite(float(hi.sum() / counted.sum())),
-        "exact": float(np.mean((hi - lo)[:, 1:][inside] < _EXACT)),
+        "exact": float(np.mean(exact[inside])),
+        "exact_beginning": float(np.mean(np.logical_and.accumulate(exact & inside, axis=1).sum(axis=1))),
         "tokens": int(counted.sum()),
         "context": asked.context,
+        **_hypotheses(parts, inside),
     }
+
+
+def _hypotheses(
+    parts: list[Filtering | FreshFiltering], inside: Bool[np.ndarray, "documents targets"]
+) -> JsonObject:
+    counts = [part.hypotheses[:, 1:] for part in parts if isinstance(part, FreshFiltering)]
+    if not counts:
+        return {}
+    sums, documents = np.where(inside, np.concatenate(counts), 0).sum(axis=0), inside.sum(axis=0)
+    return {"hypotheses_by_token": [float(s / n) for s, n in zip(sums, documents, strict=True) if n]}
 
 
 def bounds(language: Language, asked: OracleQuestion) -> dict[str, Any]:
@@ -217,8 +233,8 @@ def _bound(ideal: Ideal, task: Task, prompts: PromptSet, asked: OracleQuestion) 
             f"{rate:g}": examples_needed(oracle.described, rate, most=_MOST_EXAMPLES, weights=oracle.weights)
             for rate in _ERROR_RATES
         },
-        **_named("ideal_nats", estimate.mean(account.answers[:, rows - 1])),
-        **_named("ideal_errors", estimate.mean(wrong)),
+        **_named("ideal_nats", _above_zero(estimate.mean(account.answers[:, rows - 1]))),
+        **_named("ideal_errors", _above_zero(estimate.mean(wrong))),
         **_named("argument_slack_nats", estimate.mean(account.arguments[:, rows - 1])),
         **_named("posterior_slack_nats", estimate.mean(account.posterior[:, rows - 1])),
     }
@@ -323,6 +339,11 @@ def _over_choices(
 
 def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
+
+
+def _above_zero(one: Estimate) -> Estimate:
+    """Cut the interval of nats or of a count at 0."""
+    return replace(one, lo=None if one.lo is None else max(one.lo, 0.0))
 
 
 def _named(name: str, one: Estimate) -> JsonObject:

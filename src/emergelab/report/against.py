@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import polars as pl
 
@@ -64,33 +63,29 @@ def first_answers(prepared: Prepared) -> Information:
 
 def gap_over_tokens(prepared: Prepared) -> Information:
     """Learning gap over training tokens: on new documents by role, and on prompts at the most examples."""
-    frame = learning_gaps(prepared)
-    few = frame.is_empty() or frame["train_tokens"].n_unique() == 1
-    found = Information(
-        name="gap-over-tokens",
-        title="Learning gap over training tokens",
-        short="Gap over tokens",
-        frame=frame,
-        columns=_GAP_COLUMNS,
-        absent="the study reads its models at one token count only" if few else None,
-    )
-    return _unless_out_of_reach(found)
+    absent = "the study reads its models at one token count only"
+    return _gap_over(learning_gaps(prepared), "train_tokens", ("tokens", "training tokens"), absent)
 
 
 def gap_over_size(prepared: Prepared) -> Information:
     """Learning gap over the number of parameters, after the last training token."""
     frame = learning_gaps(prepared)
     frame = frame if frame.is_empty() else at_the_end(frame).filter(pl.col("params").is_not_null())
-    few = frame.is_empty() or frame["params"].n_unique() == 1
-    found = Information(
-        name="gap-over-size",
-        title="Learning gap over model size",
-        short="Gap over size",
+    return _gap_over(frame, "params", ("size", "model size"), "the study trains one model size only")
+
+
+def _gap_over(frame: pl.DataFrame, along: str, names: tuple[str, str], absent: str) -> Information:
+    """Return the learning gaps along a column; `absent` says why one value of it is none to draw."""
+    short, long = names
+    few = frame.is_empty() or frame[along].n_unique() == 1
+    return Information(
+        name=f"gap-over-{short}",
+        title=f"Learning gap over {long}",
+        short=f"Gap over {short}",
         frame=frame,
         columns=_GAP_COLUMNS,
-        absent="the study trains one model size only" if few else None,
+        absent=_NO_THEORY if frame.is_empty() else absent if few else None,
     )
-    return _unless_out_of_reach(found)
 
 
 def learning_gaps(prepared: Prepared) -> pl.DataFrame:
@@ -175,10 +170,6 @@ def _limits(prepared: Prepared) -> list[pl.DataFrame]:
         )
         for measure, column in ((TOGETHER, "bound_nats"), (ERRORS, "bound_errors"))
     ]
-
-
-def _unless_out_of_reach(found: Information) -> Information:
-    return replace(found, absent=_NO_THEORY) if found.frame.is_empty() else found
 
 
 def ending_bounds(prepared: Prepared) -> list[str]:

@@ -25,6 +25,7 @@ from jaxtyping import Float32, Float64, Int32, UInt16
 
 from emergelab.grammar.language import START_TOKEN, Language
 from emergelab.grammar.sites import LawName
+from emergelab.theory.limits import HYPOTHESES
 from emergelab.theory.refusals import ExactnessError
 from emergelab.theory.unfolding import Machine, State
 
@@ -246,7 +247,7 @@ class FreshIdeal:
 
 
 def fresh_ideal(
-    language: Language, law: LawName, *, most_hypotheses: int = 10_000, name: str = "ideal"
+    language: Language, law: LawName, *, most_hypotheses: int = HYPOTHESES, name: str = "ideal"
 ) -> FreshIdeal:
     """Return the ideal predictor of a language under `law`, "full" or "train".
 
@@ -256,7 +257,7 @@ def fresh_ideal(
     """
     if most_hypotheses < 1:
         raise ExactnessError(
-            f"{most_hypotheses} hypotheses are to be kept. At least 1 has to be; 10,000 suit most documents."
+            f"{most_hypotheses} hypotheses are to be kept. At least 1 has to be. Use {HYPOTHESES}, for example."
         )
     return FreshIdeal(language, law, most_hypotheses=most_hypotheses, name=name)
 

@@ -48,6 +48,7 @@ class Ideal:
     def __init__(self, statements: Statements, *, name: str = "ideal") -> None:
         self.statements = statements
         self._name = name
+        self._programs: dict[int, k.FilterProgram] = {}
 
     @property
     def name(self) -> str:
@@ -128,6 +129,12 @@ class Ideal:
         return int(np.diff(self.statements.body_first).max(initial=0))
 
     def _program(self, length: int) -> k.FilterProgram:
+        """Return what the kernel runs on for documents of a length; the same for all batches."""
+        if length not in self._programs:
+            self._programs[length] = self._compiled(length)
+        return self._programs[length]
+
+    def _compiled(self, length: int) -> k.FilterProgram:
         own, loops = self.statements, self.statements.loops
         objects = own.language.objects
         shares = [
