@@ -1,0 +1,1 @@
+"""Results of real models: reading the files that others wrote, and looking at them twice."""
