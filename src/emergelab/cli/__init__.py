@@ -15,6 +15,7 @@ from emergelab.cli import (
     corpora,
     emergence,
     evaluations,
+    forecasts,
     grammars,
     models,
     skills,
@@ -64,6 +65,9 @@ app.command("compare")(comparisons.compare_command)
 app.command("ideal")(theory.ideal_command)
 app.command("bound")(theory.bound_command)
 app.command("curve")(skills.curve_command)
+app.command("fit-law")(forecasts.fit_law_command)
+app.command("forecast")(forecasts.forecast_command)
+app.command("slingshot")(forecasts.slingshot_command)
 
 
 def main() -> None:

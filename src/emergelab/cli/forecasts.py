@@ -1,0 +1,245 @@
+"""Commands on real results: fit a scaling law, say what scale does by it, forecast larger models, test forecasts."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from emergelab.cli.options import JsonOption
+from emergelab.cli.tables import print_table
+
+if TYPE_CHECKING:
+    from emergelab.recipes.ladders import TableQuestion
+
+
+class MetricType(StrEnum):
+    """What a metric is, where its name and values do not tell."""
+
+    loss = "loss"
+    share = "share"
+
+
+class Method(StrEnum):
+    """How a forecast is made."""
+
+    pooled = "pooled"
+    two_step = "two-step"
+    one_step = "one-step"
+    power_law = "power-law"
+    last_value = "last-value"
+
+
+TableArgument = Annotated[
+    str, typer.Argument(metavar="NAME|FILE", help="A shipped table's name or a Parquet, CSV or JSON-lines file.")
+]
+ColumnOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        metavar="ROLE=NAME",
+        help="Which column is params, tokens, run, group, kind, name or value; by default known by its name.",
+    ),
+]
+WhereOption = Annotated[
+    list[str] | None, typer.Option("--where", metavar="COLUMN=VALUE", help="Take only these rows.")
+]
+ParamsColumn = Annotated[str | None, typer.Option("--params", help="The column of parameters.")]
+TokensColumn = Annotated[str | None, typer.Option("--tokens", help="The column of training tokens.")]
+LossOption = Annotated[
+    str, typer.Option("--loss", help="A column of losses in nats, or a metric of a table with one row a result.")
+]
+DeltaOption = Annotated[float, typer.Option(help="Where Huber's loss of log residuals becomes linear.")]
+SamplesOption = Annotated[int, typer.Option(min=100, max=100_000, help="Sets of runs drawn again.")]
+
+
+def fit_law_command(
+    table: TableArgument,
+    loss: LossOption,
+    params: ParamsColumn = None,
+    tokens: TokensColumn = None,
+    column: ColumnOption = None,
+    where: WhereOption = None,
+    delta: DeltaOption = 1e-3,
+    samples: SamplesOption = 1000,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit L = E + A/N^a + B/D^b to runs, with intervals of its constants and a look at what they hang on."""
+    from emergelab.recipes.law_fitting import LawQuestion, law_of  # noqa: PLC0415
+
+    asked = LawQuestion(
+        table=_with_columns(table, params, tokens, column, where), loss=loss, delta=delta, samples=samples
+    )
+    found = law_of(asked)
+    if as_json:
+        typer.echo(json.dumps(found, indent=1, allow_nan=False))
+        return
+    _print_law(found)
+
+
+def forecast_command(
+    table: TableArgument,
+    metric: Annotated[str | None, typer.Option(help="What to forecast.")] = None,
+    params: Annotated[float | None, typer.Option(help="Parameters of the model, for example 7e9.")] = None,
+    tokens: Annotated[float | None, typer.Option(help="Its training tokens, for example 4e12.")] = None,
+    kind: Annotated[str | None, typer.Option(help="The metric's kind, where several have its name.")] = None,
+    metric_type: Annotated[
+        MetricType | None, typer.Option("--type", help="What the metric is, where its values do not tell.")
+    ] = None,
+    method: Annotated[
+        Method, typer.Option(help="`pooled` learns from all metrics; the others take the metric by itself.")
+    ] = Method.pooled,
+    column: ColumnOption = None,
+    where: WhereOption = None,
+    back_test: Annotated[
+        bool, typer.Option("--back-test", help="Forecast the table's own larger runs, and score it.")
+    ] = False,
+    splits: Annotated[
+        Path | None, typer.Option(help="A TOML file of splits for the back-test; shipped tables have theirs.")
+    ] = None,
+    development: Annotated[
+        bool, typer.Option("--development", help="Take the splits by which the method was chosen.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Forecast a loss or an accuracy of a larger model from a table of smaller ones, with a 90 % interval."""
+    question = _question(table, column, where, metric_type)
+    if back_test:
+        _back_test(question, splits, development, as_json)
+        return
+    if metric is None or params is None or tokens is None:
+        raise typer.BadParameter("A forecast needs --metric, --params and --tokens; a back-test --back-test.")
+    from emergelab.recipes.forecasting import ForecastQuestion, forecast_of  # noqa: PLC0415
+
+    asked = ForecastQuestion(
+        table=question, metric=metric, params=params, tokens=tokens, kind=kind, method=method.value
+    )
+    found = forecast_of(asked)
+    if as_json:
+        typer.echo(json.dumps(found, indent=1, allow_nan=False))
+        return
+    _print_forecast(found)
+
+
+def slingshot_command(
+    table: Annotated[
+        str | None, typer.Argument(metavar="[NAME|FILE]", help="A table whose runs the law is fitted to.")
+    ] = None,
+    loss: Annotated[str | None, typer.Option(help="Its column or metric of losses.")] = None,
+    law: Annotated[str | None, typer.Option(help="Instead of a table: hoffmann or besiroglu.")] = None,
+    factor: Annotated[float, typer.Option(help="How many times more.")] = 10.0,
+    params: Annotated[float | None, typer.Option(help="Parameters to start from.")] = None,
+    tokens: Annotated[float | None, typer.Option(help="Tokens to start from.")] = None,
+    compute: Annotated[
+        float | None, typer.Option(help="Instead of both: start from the optimum of so many FLOP.")
+    ] = None,
+    alpha: Annotated[float, typer.Option(help="Worst share of skills (tuples) whose failure is told.")] = 0.2,
+    k: Annotated[int, typer.Option("--k", help="Skills of a piece.")] = 8,
+    tuples: Annotated[int, typer.Option(help="Skills in a tuple, one of each of so many joined pieces.")] = 1,
+    slope: Annotated[float, typer.Option(help="Failing pieces per nat under the link `linear`.")] = 2.0,
+    column: ColumnOption = None,
+    where: WhereOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what more parameters, tokens or compute do to the excess loss, to failing pieces and to tuples of skills."""
+    from emergelab.recipes import law_fitting  # noqa: PLC0415
+
+    asked = law_fitting.ScaleQuestion(
+        factor=factor, params=params, tokens=tokens, compute=compute, alpha=alpha, k=k, tuples=tuples, slope=slope
+    )
+    if table is not None and loss is not None and law is None:
+        question = law_fitting.LawQuestion(table=_question(table, column, where, None), loss=loss)
+        estimate = law_fitting.fitted_law(question).estimate
+        found = law_fitting.slingshot_of(estimate.fit.law, estimate.draws, asked)
+    elif table is None and loss is None:
+        found = law_fitting.slingshot_of(law_fitting.published_law(law or "besiroglu"), [], asked)
+    else:
+        raise typer.BadParameter("Give a table and --loss to fit a law, or --law alone.")
+    if as_json:
+        typer.echo(json.dumps(found, indent=1, allow_nan=False))
+        return
+    _print_slingshot(found)
+
+
+def _question(
+    table: str, column: list[str] | None, where: list[str] | None, metric_type: MetricType | None
+) -> TableQuestion:
+    from emergelab.recipes.ladders import TableQuestion  # noqa: PLC0415
+
+    sort = None if metric_type is None else metric_type.value
+    return TableQuestion(table, list(column or []), list(where or []), sort)
+
+
+def _with_columns(
+    table: str, params: str | None, tokens: str | None, column: list[str] | None, where: list[str] | None
+) -> TableQuestion:
+    told = [f"{role}={name}" for role, name in (("params", params), ("tokens", tokens)) if name is not None]
+    return _question(table, [*(column or []), *told], where, None)
+
+
+def _back_test(question: TableQuestion, splits: Path | None, development: bool, as_json: bool) -> None:
+    from emergelab.recipes.back_testing import back_test_of  # noqa: PLC0415
+
+    found = back_test_of(question, development=development, splits=splits)
+    if as_json:
+        typer.echo(json.dumps(found, indent=1, allow_nan=False))
+        return
+    columns = ("split", "compute", "kind", "method", "n", "error", "bias", "coverage", "CRPS", "interval score")
+    keys = ("split", "band", "kind", "method", "n", "error", "bias", "coverage", "crps", "interval_score")
+    rows = [tuple(_cell(row[key]) for key in keys) for row in found["rows"] if row["band"] in {"1 to 10", "above 10"}]
+    print_table(columns, rows)
+    typer.echo(
+        "Errors and scores: per cent of a loss, points of a share (accuracy). Compute: how many times the most that was "
+        "fitted. Coverage is of 90 % intervals. --json has other bands, widths, and counts of runs and metrics."
+    )
+
+
+def _print_law(found: dict[str, Any]) -> None:
+    rows = [(name, *_limits(found[name]), str(found[name]["method"])) for name in ("E", "A", "B", "a", "b")]
+    print_table(("constant", "value", "95 % from", "to", "method"), rows)
+    typer.echo(f"{found['law']}: {found['n']} points of {found['runs']} runs, Huber's loss with delta {found['delta']:g}.")
+    _warn(found["warnings"])
+
+
+def _print_forecast(found: dict[str, Any]) -> None:
+    several = found.get("groups")
+    if several:
+        rows = [(one["group"], *_limits(one), str(one["n"])) for one in several]
+        print_table((str(found["group_column"]), "forecast", "90 % from", "to", "points"), rows)
+    value, lo, hi = _limits(found)
+    mean = " (mean over training corpora, and the hull of their intervals)" if several else ""
+    typer.echo(f"{found['metric']}: {value}, 90 % from {lo} to {hi}{mean}; {found['n']} points.")
+    typer.echo(f"{found['times_compute_fitted']:.3g} times the most compute in the table. Method: {found['method']}.")
+    _warn(found["warnings"])
+
+
+def _print_slingshot(found: dict[str, Any]) -> None:
+    rows: list[tuple[str, ...]] = []
+    for step in found["steps"]:
+        value, lo, hi = _limits(step["divided_by"])
+        for link, one in step["links"].items():
+            shares = (f"{one[name]:.4f}" for name in ("theta_before", "theta_after", "failure_before", "failure_after"))
+            rows.append((step["step"], value, "" if lo == "-" else f"{lo} to {hi}", link, *shares))
+    print_table(
+        ("more of", "excess divided by", "95 %", "link", "theta before", "after", "worst failure before", "after"), rows
+    )
+    typer.echo(
+        f"{found['factor']:g} times from {found['params']:.4g} parameters and {found['tokens']:.4g} tokens. Failure: of "
+        f"the worst {found['alpha']:g} of {found['tuples']}-tuples ({found['kind']}), k = {found['k']}, exact curve."
+    )
+
+
+def _limits(one: dict[str, Any]) -> tuple[str, str, str]:
+    return tuple("-" if one[name] is None else f"{one[name]:.4g}" for name in ("value", "lo", "hi"))  # pyright: ignore[reportReturnType]
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def _warn(warnings: list[str]) -> None:
+    for warning in warnings:
+        typer.echo(f"Note: {warning}", err=True)
