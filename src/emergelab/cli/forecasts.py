@@ -34,7 +34,8 @@ class Method(StrEnum):
 
 
 TableArgument = Annotated[
-    str, typer.Argument(metavar="NAME|FILE", help="A shipped table's name or a Parquet, CSV or JSON-lines file.")
+    str,
+    typer.Argument(metavar="NAME|FILE", help="A shipped table's name or a Parquet, CSV or JSON-lines file."),
 ]
 ColumnOption = Annotated[
     list[str] | None,
@@ -50,7 +51,8 @@ WhereOption = Annotated[
 ParamsColumn = Annotated[str | None, typer.Option("--params", help="The column of parameters.")]
 TokensColumn = Annotated[str | None, typer.Option("--tokens", help="The column of training tokens.")]
 LossOption = Annotated[
-    str, typer.Option("--loss", help="A column of losses in nats, or a metric of a table with one row a result.")
+    str,
+    typer.Option("--loss", help="A column of losses in nats, or a metric of a table with one row a result."),
 ]
 DeltaOption = Annotated[float, typer.Option(help="Where Huber's loss of log residuals becomes linear.")]
 SamplesOption = Annotated[int, typer.Option(min=100, max=100_000, help="Sets of runs drawn again.")]
@@ -148,7 +150,14 @@ def slingshot_command(
     from emergelab.recipes import law_fitting  # noqa: PLC0415
 
     asked = law_fitting.ScaleQuestion(
-        factor=factor, params=params, tokens=tokens, compute=compute, alpha=alpha, k=k, tuples=tuples, slope=slope
+        factor=factor,
+        params=params,
+        tokens=tokens,
+        compute=compute,
+        alpha=alpha,
+        k=k,
+        tuples=tuples,
+        slope=slope,
     )
     if table is not None and loss is not None and law is None:
         question = law_fitting.LawQuestion(table=_question(table, column, where, None), loss=loss)
@@ -187,20 +196,33 @@ def _back_test(question: TableQuestion, splits: Path | None, development: bool, 
     if as_json:
         typer.echo(json.dumps(found, indent=1, allow_nan=False))
         return
-    columns = ("split", "compute", "kind", "method", "n", "error", "bias", "coverage", "CRPS", "interval score")
+    columns = (
+        "split",
+        "compute",
+        "kind",
+        "method",
+        "n",
+        "error",
+        "bias",
+        "coverage",
+        "CRPS",
+        "interval score",
+    )
     keys = ("split", "band", "kind", "method", "n", "error", "bias", "coverage", "crps", "interval_score")
-    rows = [tuple(_cell(row[key]) for key in keys) for row in found["rows"] if row["band"] in {"1 to 10", "above 10"}]
+    shown = [row for row in found["rows"] if row["band"] in {"1 to 10", "above 10"}]
+    rows = [tuple(_cell(row[key]) for key in keys) for row in shown]
     print_table(columns, rows)
     typer.echo(
-        "Errors and scores: per cent of a loss, points of a share (accuracy). Compute: how many times the most that was "
-        "fitted. Coverage is of 90 % intervals. --json has other bands, widths, and counts of runs and metrics."
+        "Errors and scores: per cent of a loss, points of a share (accuracy). Compute: how many times the most that "
+        "was fitted. Coverage is of 90 % intervals. --json has other bands, widths, and counts of runs and metrics."
     )
 
 
 def _print_law(found: dict[str, Any]) -> None:
     rows = [(name, *_limits(found[name]), str(found[name]["method"])) for name in ("E", "A", "B", "a", "b")]
     print_table(("constant", "value", "95 % from", "to", "method"), rows)
-    typer.echo(f"{found['law']}: {found['n']} points of {found['runs']} runs, Huber's loss with delta {found['delta']:g}.")
+    fitted = f"{found['n']} points of {found['runs']} runs, Huber's loss with delta {found['delta']:g}"
+    typer.echo(f"{found['law']}: {fitted}.")
     _warn(found["warnings"])
 
 
@@ -212,7 +234,9 @@ def _print_forecast(found: dict[str, Any]) -> None:
     value, lo, hi = _limits(found)
     mean = " (mean over training corpora, and the hull of their intervals)" if several else ""
     typer.echo(f"{found['metric']}: {value}, 90 % from {lo} to {hi}{mean}; {found['n']} points.")
-    typer.echo(f"{found['times_compute_fitted']:.3g} times the most compute in the table. Method: {found['method']}.")
+    typer.echo(
+        f"{found['times_compute_fitted']:.3g} times the most compute in the table. Method: {found['method']}."
+    )
     _warn(found["warnings"])
 
 
@@ -221,15 +245,28 @@ def _print_slingshot(found: dict[str, Any]) -> None:
     for step in found["steps"]:
         value, lo, hi = _limits(step["divided_by"])
         for link, one in step["links"].items():
-            shares = (f"{one[name]:.4f}" for name in ("theta_before", "theta_after", "failure_before", "failure_after"))
+            shares = (f"{one[name]:.4f}" for name in _SHARES)
             rows.append((step["step"], value, "" if lo == "-" else f"{lo} to {hi}", link, *shares))
     print_table(
-        ("more of", "excess divided by", "95 %", "link", "theta before", "after", "worst failure before", "after"), rows
+        (
+            "more of",
+            "excess divided by",
+            "95 %",
+            "link",
+            "theta before",
+            "after",
+            "worst failure before",
+            "after",
+        ),
+        rows,
     )
     typer.echo(
-        f"{found['factor']:g} times from {found['params']:.4g} parameters and {found['tokens']:.4g} tokens. Failure: of "
-        f"the worst {found['alpha']:g} of {found['tuples']}-tuples ({found['kind']}), k = {found['k']}, exact curve."
+        f"{found['factor']:g} times from {found['params']:.4g} parameters and {found['tokens']:.4g} tokens. Failure: "
+        f"of the worst {found['alpha']:g} of {found['tuples']}-tuples ({found['kind']}), k = {found['k']}, exact curve."
     )
+
+
+_SHARES = ("theta_before", "theta_after", "failure_before", "failure_after")
 
 
 def _limits(one: dict[str, Any]) -> tuple[str, str, str]:

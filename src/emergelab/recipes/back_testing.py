@@ -62,7 +62,9 @@ def read_splits(path: Path) -> list[Split]:
     try:
         return _read_splits(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise TableError(f"The splits in {str(path)[:200]} cannot be read: {error}. Give a TOML file.") from error
+        raise TableError(
+            f"The splits in {str(path)[:200]} cannot be read: {error}. Give a TOML file."
+        ) from error
 
 
 def _read_splits(text: str, source: str) -> list[Split]:
@@ -75,13 +77,17 @@ def _read_splits(text: str, source: str) -> list[Split]:
         ) from error
 
 
-def scored_splits(question: TableQuestion, *, development: bool, splits: Path | None = None) -> Iterator[Scored]:
+def scored_splits(
+    question: TableQuestion, *, development: bool, splits: Path | None = None
+) -> Iterator[Scored]:
     """Yield the back-tests of a table, each with the forecasts of every method. Raises TableError."""
     for part in _parts(question, development=development, splits=splits):
         yield back_test(part.name, part.fitted, part.large, stream(0, "back-test", part.name))
 
 
-def back_test_of(question: TableQuestion, *, development: bool = False, splits: Path | None = None) -> dict[str, Any]:
+def back_test_of(
+    question: TableQuestion, *, development: bool = False, splits: Path | None = None
+) -> dict[str, Any]:
     """Return the scores of all back-tests of a table as JSON values, one row a split, method, kind and band."""
     rows = [
         asdict(outcome)
@@ -114,7 +120,7 @@ def _parts(question: TableQuestion, *, development: bool, splits: Path | None) -
 def _of_nested(ladder: Ladder) -> list[_Part]:
     """Return back-tests of a table without splits of its own: the largest sizes, the runs of most compute."""
     parts = [
-        _Part(f"split {number}: up to {fitted.params.max():.3g} parameters, {fitted.compute.max():.3g} FLOP", HELD_OUT, fitted, large)
+        _Part(f"{number}: up to {fitted.compute.max():.3g} FLOP", HELD_OUT, fitted, large)
         for number, (fitted, large) in enumerate(nested_splits(ladder), 1)
     ]
     if not parts:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from emergelab.analysis.scaling.baselines import BASELINES, baseline
+from emergelab.analysis.scaling.baselines import baseline
 from emergelab.analysis.scaling.calibration import COVERAGE, Widths, calibrate
 from emergelab.analysis.scaling.forecast import Forecasts, forecast, intermediates
 from emergelab.analysis.scaling.ladder import Ladder, Target
@@ -55,7 +55,9 @@ def forecast_of(question: ForecastQuestion) -> dict[str, Any]:
     groups = _usable(ladder, row)
     warnings = [*table.warnings, *_about_target(ladder, question)]
     target = Target(
-        np.array(groups), np.full(len(groups), float(question.params)), np.full(len(groups), float(question.tokens))
+        np.array(groups),
+        np.full(len(groups), float(question.params)),
+        np.full(len(groups), float(question.tokens)),
     )
     found, spreads, said = _by_method(ladder, row, target, question)
     if spreads is None:
@@ -199,10 +201,8 @@ def _about_target(ladder: Ladder, question: ForecastQuestion) -> list[str]:
             f"forecasts are made up to {_TOO_FAR:,.0f} times. Ask for a smaller model, or add larger runs."
         )
     if times > _FAR:
-        return [
-            f"The model takes {times:,.0f} times the compute of the largest run. Forecasts were tested at up to about "
-            "20 times: take the interval for too narrow."
-        ]
+        far = f"The model takes {times:,.0f} times the compute of the largest run."
+        return [f"{far} Forecasts were tested at up to about 20 times: take the interval for too narrow."]
     inside = question.params <= ladder.params.max() and question.tokens <= ladder.tokens.max()
     if inside and times <= 1:
         return ["The model is no larger than the runs fitted: this is an interpolation, not a forecast."]

@@ -74,7 +74,9 @@ def read_ladder(question: TableQuestion, metric: str | None = None) -> LadderTab
         )
     metrics, kept, dropped = _metrics(names, values, metric, question.sort)
     if dropped:
-        warnings.append(f"{len(dropped)} metrics were left out, neither losses nor shares: {', '.join(dropped[:5])}.")
+        warnings.append(
+            f"{len(dropped)} metrics were left out, neither losses nor shares: {', '.join(dropped[:5])}."
+        )
     groups = sorted(points["__group"].unique().to_list())
     runs = sorted(points["__run"].unique().to_list())
     ladder = Ladder(
@@ -203,7 +205,10 @@ def _named(words: str, low: float, high: float) -> Sort | None:
 def _loss(low: float) -> tuple[Sort | None, str]:
     if low > 0:
         return "loss", ""
-    return None, f"is a loss and has the value {low:g}. Losses are above 0. Leave such runs out, or mend their values."
+    return (
+        None,
+        f"is a loss and has the value {low:g}. Losses are above 0. Leave such runs out, or mend their values.",
+    )
 
 
 def _share(low: float, high: float) -> tuple[Sort | None, str]:
@@ -222,10 +227,8 @@ def swapped(params: np.ndarray, tokens: np.ndarray) -> list[str]:
     ratio = float(np.median(tokens / params))
     if ratio >= _FEW_TOKENS:
         return []
-    return [
-        f"Most runs have fewer tokens than parameters ({ratio:.2g} tokens a parameter). Language models are trained on "
-        "many more: check that the two columns are not swapped."
-    ]
+    found = f"Most runs have fewer tokens than parameters ({ratio:.2g} tokens a parameter)."
+    return [f"{found} Language models are trained on many more: check that the two columns are not swapped."]
 
 
 def find_metric(ladder: Ladder, name: str, kind: str | None) -> int:

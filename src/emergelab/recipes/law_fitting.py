@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy.stats import spearmanr
+from scipy.stats import kendalltau
 
 from emergelab.analysis.estimate import Estimate
 from emergelab.analysis.scaling.curves import PLAIN
@@ -31,6 +31,7 @@ from emergelab.theory.scaling import (
 
 _COLLINEAR = 0.98
 _PERPLEXITY = 14.0  # nats: more than a million equally likely tokens
+_WIDE = 0.2  # of the least loss, for an interval of E
 _LEVEL = (0.025, 0.975)
 
 
@@ -108,12 +109,14 @@ def _read_runs(question: LawQuestion) -> tuple[Runs, tuple[str, ...]]:
         raise TableError(
             f"A column of numbers holds something else: {str(error).splitlines()[0][:200]} Mend the table."
         ) from error
-    labels = frame[columns.run].cast(pl.String).fill_null("") if columns.run else pl.Series(range(len(frame))).cast(pl.String)
-    there = np.isfinite(numbers.fill_null(float("nan")).to_numpy()).all(axis=1)
+    labels = frame[columns.run] if columns.run else pl.Series(range(len(frame)))
+    labels = labels.cast(pl.String).fill_null("")
+    there = numbers.select(pl.all_horizontal(pl.all().is_finite()).fill_null(value=False)).to_series()
     _require_numbers(numbers.filter(there), question.loss)
     kept = labels.filter(there)
     _, run = np.unique(kept.to_numpy(), return_inverse=True)
-    return Runs(*(numbers[name].filter(there).to_numpy() for name in numbers.columns), run.astype(np.int64)), tuple(kept)
+    params, tokens, losses = (numbers[name].filter(there).to_numpy() for name in numbers.columns)
+    return Runs(params, tokens, losses, run.astype(np.int64)), tuple(kept)
 
 
 def _rows_of(frame: pl.DataFrame, columns: Columns, loss: str) -> tuple[pl.DataFrame, str]:
@@ -168,7 +171,7 @@ def _about_runs(runs: Runs) -> list[str]:
     warnings: list[str] = []
     with np.errstate(invalid="ignore"):
         together = float(np.corrcoef(np.log(runs.params), np.log(runs.tokens))[0, 1])
-        falls = float(spearmanr(runs.params * runs.tokens, runs.losses).statistic)
+        falls = float(kendalltau(runs.params * runs.tokens, runs.losses)[0])  # pyright: ignore[reportArgumentType]
     if abs(together) > _COLLINEAR:
         warnings.append(
             f"Parameters and tokens change together (correlation of logarithms {together:.3f}): what each does alone "
@@ -191,12 +194,12 @@ def _about_constants(estimate: LawEstimate) -> list[str]:
     lowest = float(runs.losses.min())
     lo, hi = E.lo or 0.0, lowest if E.hi is None else E.hi
     if lo <= 0:
-        return [f"The runs do not tell E from 0: any E up to {hi:.3g} fits them. Forecasts far ahead depend on it."]
-    if hi - lo > 0.2 * lowest:  # noqa: PLR2004
         return [
-            f"E is known between {lo:.3g} and {hi:.3g} only. What remains of the loss above it is as uncertain: carry "
-            "the interval on."
+            f"The runs do not tell E from 0: any E up to {hi:.3g} fits them. Forecasts far ahead depend on it."
         ]
+    if hi - lo > _WIDE * lowest:
+        known = f"E is known between {lo:.3g} and {hi:.3g} only."
+        return [f"{known} What remains of the loss above it is as uncertain: carry the interval on."]
     return []
 
 
@@ -293,7 +296,9 @@ def _point(law: ScalingLaw, question: ScaleQuestion) -> tuple[float, float]:
             raise LawError("Got --compute with --params or --tokens. Give the point either way, not both.")
         return law.optimum(question.compute)
     if question.params is None or question.tokens is None:
-        raise LawError("The point to start from is not known. Give --params and --tokens, or --compute for its optimum.")
+        raise LawError(
+            "The point to start from is not known. Give --params and --tokens, or --compute for its optimum."
+        )
     return question.params, question.tokens
 
 

@@ -64,7 +64,7 @@ class ScalingLaw:
         return (self.a * self.A / (self.b * self.B)) ** (1 / (self.a + self.b))
 
 
-# The constants as printed, and the same figure read again with its outliers by Besiroglu et al. 2024 (arXiv 2404.10102).
+# The constants as printed, and those that Besiroglu et al. 2024 (arXiv 2404.10102) got from the same figure.
 PUBLISHED: Mapping[str, ScalingLaw] = {
     "hoffmann": ScalingLaw(E=1.69, A=406.4, B=410.7, a=0.34, b=0.28),
     "besiroglu": ScalingLaw(E=1.8172, A=482.01, B=2085.43, a=0.3478, b=0.3658),

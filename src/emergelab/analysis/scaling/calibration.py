@@ -1,10 +1,10 @@
-"""How wide a forecast's interval has to be: from forecasts inside the fitted part, of its larger runs by its smaller ones.
+"""How wide a forecast's interval has to be: from forecasts of the larger fitted runs by the smaller ones.
 
-Nested back-tests leave out the largest size, the two largest, and the runs above a third, a tenth and a thirtieth of the
-largest compute. The error of each such forecast over its spread is a score; the 90 % quantile of the scores of a kind of
-metric is the number of spreads that an interval of this kind takes to either side (conformal prediction; Vovk, Gammerman
-and Shafer 2005). Runs that are to be forecast have no part in it. The runs of a nested back-test are not exchangeable with
-larger ones, so that 90 % is an aim, and the back-tests say what it came to.
+Nested back-tests leave out the largest size, the two largest, and the runs above a third, a tenth and a thirtieth of
+the largest compute. The error of each such forecast over its spread is a score; the 90 % quantile of the scores of a
+kind of metric is the number of spreads that an interval of this kind takes to either side (conformal prediction; Vovk,
+Gammerman and Shafer 2005). Runs that are to be forecast have no part in it. The runs of a nested back-test are not
+exchangeable with larger ones, so that 90 % is an aim, and the back-tests say what it came to.
 """
 
 from __future__ import annotations

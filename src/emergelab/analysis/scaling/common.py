@@ -5,8 +5,9 @@ The common value of a point is the geometric mean of its losses. It is followed 
     L = E + A/N^a + B N^c/D^b                              (c = 0 is the law of Hoffmann et al. 2022)
 
 c is there since ladders that train every size at the same multiples of its size lose as much by fewer tokens per
-parameter at each of them; its prior is centred at 0. The priors' centres are the published law: E half the loss, a and b
-one third. They decide little where the runs say something, and keep E and the exponents from running away where not.
+parameter at each of them; its prior is centred at 0. The priors' centres are near the published law: E half the loss,
+a and b one third. They decide little where the runs say something, and keep E and the exponents from running away
+where not.
 """
 
 from __future__ import annotations
@@ -93,7 +94,9 @@ def fit_common(ladder: Ladder, values: np.ndarray, samples: int, stream: Stream)
     noise = _START_NOISE
     ends = begin
     for _ in range(_ROUNDS):
-        found, objectives = minimise(_problem(positions, values, np.ones((len(ends), values.size)), noise), ends)
+        found, objectives = minimise(
+            _problem(positions, values, np.ones((len(ends), values.size)), noise), ends
+        )
         ends = found[np.argsort(objectives, kind="stable")[: _KEPT + 1]]
         told, _ = log_curve(positions)(ends[:1], np.zeros(1, dtype=np.int64))
         noise = max(_NORMAL * float(np.median(np.abs(told[0] - values))), _LEAST_NOISE)

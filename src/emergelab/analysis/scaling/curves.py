@@ -85,6 +85,4 @@ def laws(parameters: Parameters, positions: Positions) -> list[ScalingLaw]:
         size = np.exp(parameters[:, A_AT] + a * positions.centre[0])
         data = np.exp(parameters[:, B_AT] + b * positions.centre[1])
     floor = np.exp(parameters[:, E_AT])
-    return [
-        ScalingLaw(*(float(one) for one in row)) for row in zip(floor, size, data, a, b, strict=True)
-    ]
+    return [ScalingLaw(*(float(one) for one in row)) for row in zip(floor, size, data, a, b, strict=True)]

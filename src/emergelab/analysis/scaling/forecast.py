@@ -1,13 +1,13 @@
 """Forecasts of losses and accuracies of larger models, all metrics of a table together.
 
-Two steps. The losses of a training corpus share a common curve over parameters and tokens, fitted by a law (`common`); the
-noise of single corpora is gone from it. Then every metric is tied to the common loss (`links`): a loss by its logarithm
-as a nearly straight parabola; a share (accuracy) by the mean of such a parabola and a sigmoid with a chance floor, and of a
-second sigmoid in the task's own bits per byte where the table has them.
+Two steps. The losses of a training corpus share a common curve over parameters and tokens, fitted by a law (`common`);
+the noise of single corpora is gone from it. Then every metric is tied to the common loss (`links`): a loss by its
+logarithm as a nearly straight parabola; a share (accuracy) by the mean of such a parabola and a sigmoid with a chance
+floor, and of a second sigmoid in the task's own bits per byte where the table has them.
 
-The spread of a forecast is made of the metric's noise about its link, of the link's own uncertainty, of the common curve's
-over resampled runs (E's included) and a doubt in the law that grows with what is extrapolated, times the link's slope, and
-for shares of what the two links differ by. `calibration` says how many spreads an interval needs.
+The spread of a forecast is made of the metric's noise about its link, of the link's own uncertainty, of the common
+curve's over resampled runs (E's included) and a doubt in the law that grows with what is extrapolated, times the link's
+slope, and for shares of what the two links differ by. `calibration` says how many spreads an interval needs.
 """
 
 from __future__ import annotations
@@ -47,9 +47,10 @@ class Forecasts:
 
 
 def intermediates(ladder: Ladder) -> list[int]:
-    """Return the metrics that the common curve is made of: the largest kind of losses, else log-likelihoods, else shares.
+    """Return the metrics that the common curve is made of.
 
-    Bits per byte are left to the links: they belong to tasks.
+    They are the largest kind of losses, else of log-likelihoods, else of shares. Bits per byte are left to the
+    links: they belong to tasks.
     """
     for sorts in (("loss",), ("log-likelihood",), ("share",)):
         kinds: dict[str, list[int]] = {}

@@ -15,7 +15,17 @@ from scipy.special import ndtr, stdtrit
 
 from emergelab.analysis.estimate import Estimate
 from emergelab.analysis.intervals import LEVEL
-from emergelab.analysis.scaling.curves import E_AT, HIGH, LOW, PLAIN, Positions, as_law, laws, log_curve, starts
+from emergelab.analysis.scaling.curves import (
+    E_AT,
+    HIGH,
+    LOW,
+    PLAIN,
+    Positions,
+    as_law,
+    laws,
+    log_curve,
+    starts,
+)
 from emergelab.analysis.scaling.robust import Loss, Parameters, Problem, minimise
 from emergelab.rng import Stream
 from emergelab.theory.scaling import ScalingLaw
@@ -210,5 +220,7 @@ def _log_likelihood(objective: float, n: int, delta: float) -> float:
     # Between what normal residuals and what exponential ones would have.
     normal = 0.5 * np.log(2 * max(objective, 1e-18) / n)
     tails = np.log(np.sqrt(max(objective, 1e-18) / n))
-    found = minimize_scalar(negative, bounds=(min(normal, tails) - 4, max(normal, tails) + 4), method="bounded")
+    found = minimize_scalar(
+        negative, bounds=(min(normal, tails) - 4, max(normal, tails) + 4), method="bounded"
+    )
     return -float(found.fun)

@@ -1,7 +1,7 @@
 """From a loss to what a task's metric does: a parabola that is kept nearly straight, and a sigmoid above chance.
 
-Both take positions z on the loss: the points' log losses, centred and scaled, with signs changed so that more is better.
-Recent points, those of more compute, count more, since what is asked lies beyond them.
+Both take positions z on the loss: the points' log losses, centred and scaled, with signs changed so that more is
+better. Points of more compute count more, since what is asked lies beyond them.
 """
 
 from __future__ import annotations
@@ -116,8 +116,9 @@ class Sigmoids:
             rise = (1 - floor[at]) * part * (1 - part)
             return floor[at] + (1 - floor[at]) * part, np.stack([rise, rise * z], axis=-1)
 
-        prior = np.tile([0.0, _SLOPE], (len(rows), 1)), np.tile(
-            [_PLACE_DEVIATION**-2, _SLOPE_DEVIATION**-2], (len(rows), 1)
+        prior = (
+            np.tile([0.0, _SLOPE], (len(rows), 1)),
+            np.tile([_PLACE_DEVIATION**-2, _SLOPE_DEVIATION**-2], (len(rows), 1)),
         )
         problem = Problem(
             model, rows, precise[:, None] * weights, Loss(_SQUARES),
