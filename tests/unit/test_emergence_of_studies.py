@@ -36,7 +36,7 @@ from emergelab.report.page import render
 from emergelab.report.series import prepare
 from emergelab.rng import stream
 from emergelab.scores.tables import ITEMS
-from report_tables import report_input
+from report_tables import Design, report_input
 from study_runs import STUDY, command, refused, write_study
 
 SIZES = {16: 3_000, 32: 10_000, 64: 36_000}
@@ -391,7 +391,8 @@ def content(found: pl.DataFrame) -> ReportInput:
     items = simulated(cells, (4,))
     scores = scores_from_items(items, cells)
     curves = curves_from_scores(scores, items)
-    return report_input(items=items, scores=scores, curves=curves, emergence=found)
+    small = Design(layers=(1,), tokens=(1_000,), shots=1, prompts=4)  # of what is not told here
+    return report_input(small, items=items, scores=scores, curves=curves, emergence=found)
 
 
 def test_the_page_draws_the_intervals_of_the_table(content: ReportInput, found: pl.DataFrame):
