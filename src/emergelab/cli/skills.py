@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -122,6 +123,26 @@ def need_command(
         f"All but {1 - share:.3g} of {_tuples(found)} fail at most {1 - competence:.3g}, by the curve `{curve}`. The "
         f"excess per token of the law `{law}` is taken for the excess per cloze answer."
     )
+
+
+@skills_app.command("theory")
+def theory_command(
+    out: Annotated[Path, typer.Option(help="The folder of the page; a page there is replaced.")],
+    skills: Annotated[int, typer.Option(min=10, max=10_000_000, help="Skills of the large graphs.")] = 1000,
+    pieces: Annotated[
+        int, typer.Option(min=500, max=12_500_000, help="Their text-pieces, of eight skills each.")
+    ] = 200_000,
+    key: Annotated[int, typer.Option(min=0, help="The key of everything that is drawn.")] = 0,
+    threads: Annotated[int, typer.Option(min=1, max=64, help="Threads that draw the large graphs.")] = 1,
+) -> None:
+    """Make one page: curves, simulation, learning as decoding, novelty, design of evaluations."""
+    from emergelab.cli.progress import counting  # noqa: PLC0415
+    from emergelab.recipes.skill_page import PageSize, write_page  # noqa: PLC0415
+
+    size = PageSize(skills=skills, pieces=pieces, key=key, threads=threads)
+    with counting("parts", interrupted="Interrupted: no page was written.") as told:
+        page = write_page(size, out, told)
+    typer.echo(f"The page is {page}.")
 
 
 _HOLDS = {

@@ -1,0 +1,290 @@
+"""Writes the page of skills in theory, and each of its figures as SVG, PNG and CSV beside it."""
+
+# ruff: noqa: RUF001 - typography and letters of the theory, for readers
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from emergelab.report import shell, theme, words
+from emergelab.report.figures import Figure
+from emergelab.report.skills import figures
+from emergelab.report.skills.content import SkillsInput
+from emergelab.report.skills.plots import MEANINGS
+from emergelab.theory.curves import Curve, TupleKind, Tuples, share
+from emergelab.theory.decoding import jump
+from emergelab.theory.needs import Wish, need
+from emergelab.theory.scaling import LINKS, PUBLISHED
+
+_SIZES = 4
+_BETAS = (1.5, 2.0, 3.0, 4.0, 8.0)
+_SHARES = ((0.05, 8), (0.05, 16), (0.1, 4), (0.1, 8), (0.1, 16))
+_WISHES = ((0.8, 0.9, 1), (0.8, 0.9, 2), (0.8, 0.9, 4), (0.9, 0.95, 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of the page: cells as text, the first of each row its head."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str
+
+
+def write_skills_page(content: SkillsInput, directory: Path) -> Path:
+    """Write `index.html` and `figures/` into `directory` and return the page's path.
+
+    Raises `ArtifactError` where the folder holds something else than a page, or cannot be written.
+    """
+    return shell.replaced(directory, lambda folder: _write(content, folder))
+
+
+def _write(content: SkillsInput, folder: Path) -> None:
+    sections = _sections(content)
+    (folder / "index.html").write_text(render(content, sections), encoding="utf-8")
+    (folder / "figures").mkdir()
+    colours = theme.palette("light", _SIZES)
+    for figure in (figure for section in sections for figure in section["figures"]):
+        shell.write_figure(figure, folder / "figures", colours)
+
+
+def render(content: SkillsInput, sections: Sequence[dict[str, Any]]) -> str:
+    """Return the page's HTML."""
+    drawn = [
+        {**section, "figures": [shell.shown(figure, MEANINGS) for figure in section["figures"]]}
+        for section in sections
+    ]
+    return shell.rendered(
+        "skills.html.j2",
+        _SIZES,
+        found=_found(content),
+        sections=drawn,
+        settings=list(content.settings.items()),
+    )
+
+
+def _sections(content: SkillsInput) -> list[dict[str, Any]]:
+    def drawn(*plots: Any) -> list[Figure]:
+        return [plot.figure() for plot in plots]
+
+    return [
+        {
+            "name": "curves",
+            "title": "What failing pieces say of skills",
+            "text": "Text-pieces need k skills each. A share θ of them fails, whichever they are, and charges "
+            "all of its skills. Four "
+            "curves bound the failure of the worst share α of skills: the theorem of Arora and Goyal (2023), a "
+            "sharper form, the "
+            "exact worst case, and what the mean alone says (Markov).",
+            "figures": drawn(
+                figures.contours_by_k(), figures.contours_by_theta(), figures.contours_of_tuples()
+            ),
+            "tables": [_smallest_shares(), _needs()],
+        },
+        {
+            "name": "simulated",
+            "title": "Simulation",
+            "text": "Graphs of skills and pieces, drawn at random, with failing sets of three kinds.",
+            "figures": drawn(figures.simulation(content)),
+            "tables": [_attacks(content)],
+        },
+        {
+            "name": "learning",
+            "title": "Learning as decoding",
+            "text": "There are R texts for each skill, each with a Poisson number of skills, c in the mean. A "
+            "text with one unknown skill "
+            "teaches it. What stays unknown follows the density evolution of erasure codes: q = exp(−cR exp(−cq)).",
+            "figures": drawn(figures.decoding(content)),
+            "tables": [_jumps()],
+        },
+        {
+            "name": "beyond",
+            "title": "Beyond parrots",
+            "text": "A corpus of L sentences holds a share of at most p_s^k · p_t · L of all combinations of k "
+            "skills and a topic, if skills "
+            "and topics occur independently. Who succeeds at more has made some that nobody wrote.",
+            "figures": drawn(figures.novelty(content), figures.cooccurrence(content)),
+            "tables": [_board(content), _lifts(content)],
+        },
+        {
+            "name": "evaluation",
+            "title": "How large an evaluation must be",
+            "text": "The variance of a mean mark has parts: what generations of one combination have in common, "
+            "what a generation has of its "
+            "own, what graders disagree on one by one, and what they disagree on in the mean.",
+            "figures": drawn(figures.design(content)),
+            "tables": [],
+        },
+    ]
+
+
+def _found(content: SkillsInput) -> list[str]:
+    """Return the page's findings, each computed from its tables."""
+    first = figures.failure(Curve.theorem, content.theta, 0.2, content.k)
+    exact = figures.failure(Curve.exact, content.theta, 0.2, content.k)
+    graphs = content.attacks["graph"].unique(maintain_order=True).to_list()
+    large, small = (content.attacks.filter(pl.col("graph") == graph) for graph in (graphs[0], graphs[-1]))
+    off = (large["mean"] - large["exact"]).abs().max()
+    over = (small["mean"] - small["exact"]).max()
+    novel = content.board.filter("novel")
+    shown = words.listing([f"{row['model']} at k = {row['k']}" for row in novel.to_dicts()]) or "no model"
+    turn = jump(3.0)
+    assert turn is not None  # noqa: S101 - 3 is above e
+    return [
+        (
+            f"When {content.theta:.0%} of pieces of {content.k} skills fail, the worst fifth of skills fails "
+            f"{float(exact):.3f} at most. The "
+            f"theorem allows {float(first):.3f}, and Markov’s inequality {min(1.0, content.theta / 0.2):.3f}."
+        ),
+        (
+            f"An adversary in a graph of {graphs[0]} meets the exact curve within {off:.4f}; in one of {graphs[-1]} "
+            f"it passes it by up to "
+            f"{over:.3f}, so that finite graphs need the theorem’s finite form."
+        ),
+        (
+            f"With 3 skills for each text learning jumps at {turn.texts:.3f} texts for each skill: the unknown share "
+            f"falls from "
+            f"{turn.before:.2f} to {turn.after:.2f}. With 2 it never jumps."
+        ),
+        f"On the leaderboard the exact lower limit of success exceeds what a corpus can hold for {shown}.",
+    ]
+
+
+def _smallest_shares() -> Table:
+    def cell(theta: float, k: int, beta: float) -> str:
+        found = [float(share(curve, theta, beta, k)) for curve in (Curve.theorem, Curve.exact)]
+        return " / ".join(words.MISSING if np.isnan(one) else f"{one:.3f}" for one in found)
+
+    return Table(
+        title="Smallest share of skills that must be left out, theorem / exact",
+        columns=("θ, k", *(f"β = {beta:g}" for beta in _BETAS)),
+        rows=[(f"{theta:g}, {k}", *(cell(theta, k, beta) for beta in _BETAS)) for theta, k in _SHARES],
+        note="All other skills fail at most β times as often as pieces. A dash: the theorem says nothing.",
+    )
+
+
+def _needs() -> Table:
+    law = PUBLISHED["besiroglu"]
+    lines: list[tuple[str, ...]] = []
+    for competence, part, size in _WISHES:
+        wish = Wish(
+            competence=competence, share=part, k=8, tuples=Tuples(size=size, kind=TupleKind.concatenated)
+        )
+        what = "single skills" if size == 1 else f"tuples of {size}"
+        for link in LINKS:
+            found = need(wish, link, law)
+            numbers = (found.params, found.tokens, found.compute)
+            lines.append(
+                (
+                    f"{competence:g} on {part:.0%} of {what}",
+                    link,
+                    f"{found.theta:.4f}",
+                    f"{found.excess:.2g}",
+                    *(f"{number:.1e}" for number in numbers if number is not None),
+                )
+            )
+    return Table(
+        title="What a competence takes",
+        columns=("Success", "link", "θ of pieces", "excess, nats", "parameters", "tokens", "FLOP"),
+        rows=lines,
+        note="The exact curve with k = 8, tuples of concatenated pieces; the law of Besiroglu et al. (2024), its "
+        "excess per token taken for "
+        "the excess per cloze answer. Numbers this far outside of what was fitted say how strong the claim is, "
+        "not what to build.",
+    )
+
+
+def _attacks(content: SkillsInput) -> Table:
+    return Table(
+        title="Mean failure of the attacked skills",
+        columns=("Graph", "α", "simulated", "exact", "theorem", "theorem, finite"),
+        rows=[
+            (
+                row["graph"],
+                f"{row['alpha']:.3g}",
+                *(
+                    words.MISSING if row[name] is None else f"{row[name]:.4f}"
+                    for name in ("mean", "exact", "theorem", "finite")
+                ),
+            )
+            for row in content.attacks.to_dicts()
+        ],
+        note="Failing edges over expected edges. The finite theorem holds with probability 0.95; a dash: it says "
+        "nothing.",
+    )
+
+
+def _jumps() -> Table:
+    rows: list[tuple[str, ...]] = []
+    for mean in (2.0, 2.5, 3.0, 4.0, 5.0, 8.0):
+        found = jump(mean)
+        if found is None:
+            rows.append((f"{mean:g}", "none", words.MISSING, words.MISSING))
+        else:
+            rows.append((f"{mean:g}", f"{found.texts:.3f}", f"{found.before:.3f}", f"{found.after:.2g}"))
+    return Table(
+        title="Where learning jumps",
+        columns=("Skills per text c", "texts for each skill R", "unknown before", "unknown behind"),
+        rows=rows,
+        note="It jumps iff c exceeds e = 2.718…",
+    )
+
+
+def _board(content: SkillsInput) -> Table:
+    board = content.board.filter(pl.col("rate") > 0).sort("k", "rate", descending=True)
+    return Table(
+        title="Success against what a corpus can hold",
+        columns=(
+            "Model",
+            "k",
+            "success",
+            "95 % interval",
+            "corpus, at most",
+            "shown to be new",
+            "lift to explain it",
+        ),
+        rows=[
+            (
+                row["model"],
+                str(row["k"]),
+                f"{row['rate']:.2f}",
+                f"{row['lo']:.3f}–{row['hi']:.3f}",
+                "1 (says nothing)" if row["bound"] >= 1 else f"{row['bound']:.3g}",
+                "yes" if row["novel"] else "no",
+                words.figure(row["lift_needed"]),
+            )
+            for row in board.to_dicts()
+        ],
+        note=f"Exact intervals (Clopper and Pearson) of {content.board['n'][0]} combinations each. The last "
+        f"column: how many times as often as by "
+        "independence skills would have to occur together for the corpus to hold as many. Models without any "
+        "success are left out.",
+    )
+
+
+def _lifts(content: SkillsInput) -> Table:
+    return Table(
+        title="Independence, tested",
+        columns=("Texts", "k", "lift", "95 % interval", "p of independence", "texts", "skills"),
+        rows=[
+            (
+                row["corpus"],
+                str(row["k"]),
+                f"{row['value']:.3f}",
+                f"{row['lo']:.3f}–{row['hi']:.3f}",
+                f"{row['p']:.3f}",
+                f"{row['n']:,}",
+                str(row["skills"]),
+            )
+            for row in content.lifts.to_dicts()
+        ],
+        note="Intervals: jackknife over texts. p: each skill shuffled among texts; 0.001 is the smallest that "
+        "999 shuffles can give.",
+    )
