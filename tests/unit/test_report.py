@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from emergelab.errors import ArtifactError
-from emergelab.report import page
+from emergelab.report import page, shell
 from emergelab.report.content import ReportInput, Sample
 from emergelab.report.page import write_report
 from report_tables import Design, report_input
@@ -215,7 +215,7 @@ def test_an_old_report_stays_when_the_new_one_fails(
     def fail(*_: object) -> str:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(page, broken, fail)
+    monkeypatch.setattr(page if broken == "render" else shell, broken, fail)
     with pytest.raises(ArtifactError, match="No space left on device"):
         write_report(report_input(TINY), directory)
     assert (directory / "index.html").read_text(encoding="utf-8") == "old"
