@@ -12,7 +12,6 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float64
 from scipy.special import bdtr, stdtr
-from scipy.stats import hypergeom
 
 from emergelab.analysis import estimate, intervals
 from emergelab.analysis.groups import SCALE, TASK, conform, numbers
@@ -390,6 +389,8 @@ def mcnemar_p(gained: np.ndarray, lost: np.ndarray) -> Groups:
 
 def fisher_p(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> Groups:
     """Return twice the smaller tail of Fisher's exact test that two shares, given as (right, n), are the same."""
+    from scipy.stats import hypergeom  # noqa: PLC0415 - takes a second to load, for one column
+
     (right_a, n_a), (right_b, n_b) = a, b
     law = hypergeom(n_a + n_b, right_a + right_b, n_b)
     tail = np.minimum(law.cdf(right_b), law.sf(right_b - 1))

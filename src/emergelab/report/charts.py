@@ -123,7 +123,7 @@ Chart = Any
 class Drawing:
     """A chart and, by name, the rows that it shows."""
 
-    chart: Chart
+    chart: Mapping[str, Any]  # Vega-Lite
     rows: Mapping[str, pl.DataFrame]
     minimum: int = 0  # width of a panel, in pixels
 
@@ -135,7 +135,7 @@ class Drawing:
         }
         row = max((_in_a_row(frame) for frame in self.rows.values()), default=0)
         layout = {"panels": self._panels(), "minimum": self.minimum, "legend": self._legend(), "row": row}
-        return {**self.chart.to_dict(validate=False), "datasets": datasets, "usermeta": layout}
+        return {"$schema": alt.SCHEMA_URL, **self.chart, "datasets": datasets, "usermeta": layout}
 
     def _legend(self) -> int:
         """Return the width of an entry of the legend, in pixels, roughly."""
@@ -342,7 +342,8 @@ def draw_training_loss(information: Information, prepared: Prepared) -> Drawing:
         drawn = panels.encode(x=x, y=y, color=colour, detail="line:N", tooltip=tooltip)
         return Drawing(chart=_facet([drawn], frame, _ROWS), rows={_ROWS: frame})
     chart = line.encode(x=x, y=y, color=colour, detail="line:N", tooltip=tooltip)
-    return Drawing(chart=chart.properties(width=PANEL_WIDTH * 4, height=230), rows={_ROWS: frame})
+    drawn = chart.properties(width=PANEL_WIDTH * 4, height=230)
+    return Drawing(chart=_json(drawn), rows={_ROWS: frame})
 
 
 def draw_free_generation(information: Information, prepared: Prepared) -> Drawing:
@@ -445,7 +446,7 @@ def _by_measure(
 ) -> Drawing:
     guessed = "guess" in frame.columns and frame["guess"].is_not_null().any()
     scales = series_scales(frame, prepared, with_guess=guessed)
-    parts: dict[str, Chart] = {}
+    parts: dict[str, dict[str, Any]] = {}
     for measure, domain in domains.items():
         if measure in frame["measure"]:
             axes = Axes(x=x, along=along, title=_TITLES[measure], domain=domain)
@@ -460,7 +461,7 @@ def _gaps(frame: pl.DataFrame, x: Chart, along: str, prepared: Prepared, *, beyo
     """Draw differences, with a line at none; each measure has the panels that it was taken in."""
     scales = series_scales(frame, prepared, with_guess=beyond, dashed=BEYOND)
     zero = alt.Chart().mark_rule(color=theme.variable("guess"), strokeDash=[4, 3]).encode(y=alt.datum(0))
-    parts: dict[str, Chart] = {}
+    parts: dict[str, dict[str, Any]] = {}
     for measure in frame["measure"].unique(maintain_order=True):
         rows = frame.filter(pl.col("measure") == measure)
         axes = Axes(x=x, along=along, title=_TITLES[measure])
@@ -588,16 +589,26 @@ def _guesses(axes: Axes, scales: Scales) -> list[Chart]:
     return [dashed.encode(x=axes.x, y=axes.y, color=alt.ColorDatum(GUESS, type="nominal"))]
 
 
-def _facet(layers: list[Chart], frame: pl.DataFrame, rows: str, height: int = PANEL_HEIGHT) -> Chart:
+def _facet(layers: list[Chart], frame: pl.DataFrame, rows: str, height: int = PANEL_HEIGHT) -> dict[str, Any]:
     """Return small multiples by panel of the named rows, which have the panels of `frame`."""
     panels = frame["panel"].n_unique()
     columns = _in_a_row(frame) or balanced(panels, MOST_COLUMNS)
     header = alt.Header(labelExpr="split(datum.value, '\\n')", labelLimit=PANEL_WIDTH)
     facet = alt.Facet("title:N", title=None, sort=_by_rank("panel_rank"), header=header)
-    layered = alt.layer(*layers, data=alt.NamedData(rows)).properties(width=PANEL_WIDTH, height=height)
-    chart = layered.facet(facet=facet, columns=columns)
+    chart = {
+        "data": {"name": rows},
+        "facet": _json(facet),
+        "spec": {"layer": [_json(layer) for layer in layers], "width": PANEL_WIDTH, "height": height},
+        "columns": columns,
+    }
     # A last row with gaps would have its axis under the gap.
-    return chart.resolve_axis(x="independent") if panels % columns else chart
+    return chart | ({"resolve": {"axis": {"x": "independent"}}} if panels % columns else {})
+
+
+def _json(part: Chart) -> dict[str, Any]:
+    """Return a layer or channel as Vega-Lite at once: Altair copies what it composes many times over."""
+    around = {"top_level": False, "data": alt.NamedData(_ROWS)}  # else a layer would name rows of its own
+    return part.to_dict(validate=False, context=around)
 
 
 def _in_a_row(frame: pl.DataFrame) -> int:
@@ -606,12 +617,12 @@ def _in_a_row(frame: pl.DataFrame) -> int:
     return int(frame["in_a_row"][0]) if several else 0
 
 
-def _together(parts: dict[str, Chart], frame: pl.DataFrame) -> Drawing:
+def _together(parts: dict[str, dict[str, Any]], frame: pl.DataFrame) -> Drawing:
     """Set the measures side by side where there are few panels, else one above the other."""
     few = frame["panel"].n_unique() * len(parts) <= MOST_COLUMNS
     charts = list(parts.values())
     rows = {measure: frame.filter(pl.col("measure") == measure) for measure in parts}
-    return Drawing(chart=alt.hconcat(*charts) if few else alt.vconcat(*charts), rows=rows)
+    return Drawing(chart={"hconcat" if few else "vconcat": charts}, rows=rows)
 
 
 def _two_modes(column: str, modes: tuple[str, str]) -> Scales:
