@@ -70,6 +70,36 @@ def test_what_a_competence_takes():
     assert "taken for the excess per cloze answer" in command(*asked).out
 
 
+def test_jumps_of_learning():
+    found = json.loads(command("skills", "decode", "--c", "3", "--texts", "1.1", "--json").out)
+    assert found["jump"]["texts"] == pytest.approx(1.04, abs=5e-3)
+    assert found["unknown"] < found["jump"]["after"]
+    assert "does not jump" in command("skills", "decode", "--c", "2").out
+    assert "skills per text is -1" in refused("skills", "decode", "--c", "-1")
+
+
+def test_novelty_of_a_leaderboard(tmp_path: Path):
+    rows = json.loads(command("skills", "novelty", "--json").out)
+    assert [(row["model"], row["k"]) for row in rows if row["novel"]] == [("GPT-4", 6)]
+    assert "lift needed" in command("skills", "novelty").out
+    board = tmp_path / "board.csv"
+    board.write_text("model,k,full_marks\na,5,0.5\n", encoding="utf-8")
+    (row,) = json.loads(command("skills", "novelty", board, "--generations", "10", "--json").out)
+    assert (row["n"], row["novel"]) == (10, True)
+    board.write_text("model,k\na,5\n", encoding="utf-8")
+    assert "no column 'full_marks'" in refused("skills", "novelty", board)
+    assert "1.44 % is 0.0144" in refused("skills", "novelty", "--skill", "1.44")
+
+
+def test_designs_of_evaluations():
+    asked = ("skills", "design", "--success", "0.3", "--half-width", "0.05", "--above", "0.2")
+    rows = json.loads(command(*asked, "--json").out)
+    assert [row["cost"] for row in rows] == sorted(row["cost"] for row in rows)
+    assert all(row["half_width"] <= 0.05 and row["power"] > 0.9 for row in rows)
+    assert "combinations" in command(*asked).out
+    assert "30 % is 0.3" in refused("skills", "design", "--success", "30", "--half-width", "0.05")
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [

@@ -125,6 +125,111 @@ def need_command(
     )
 
 
+@skills_app.command("decode")
+def decode_command(
+    skills_per_text: Annotated[float, typer.Option("--c", help="Mean number of skills of a text.")],
+    texts: Annotated[float | None, typer.Option(help="Texts for each skill.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say where learning jumps, and what share of skills stays unknown at so many texts for each skill."""
+    from emergelab.recipes.skill_evaluations import decoding_row  # noqa: PLC0415
+
+    found = decoding_row(texts, skills_per_text)
+    if as_json:
+        typer.echo(json.dumps(found, indent=1, allow_nan=False))
+        return
+    turn = found["jump"]
+    if turn is None:
+        typer.echo(f"With {skills_per_text:g} skills per text, e or fewer, learning does not jump.")
+    else:
+        typer.echo(
+            f"With {skills_per_text:g} skills per text learning jumps at {turn['texts']:.4f} texts for each "
+            f"skill: the "
+            f"unknown share falls from {turn['before']:.4f} to {turn['after']:.4g}."
+        )
+    if texts is not None:
+        typer.echo(f"At {texts:g} texts for each skill {found['unknown']:.4g} of all skills stay unknown.")
+
+
+@skills_app.command("novelty")
+def novelty_command(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            help="CSV with model, k, full_marks; by default the shipped leaderboard of Skill-Mix."
+        ),
+    ] = None,
+    skill: Annotated[float, typer.Option(help="Share of sentences that show a given skill.")] = 0.0144,
+    topic: Annotated[float, typer.Option(help="Share of sentences about a given topic.")] = 0.0022,
+    sentences: Annotated[float, typer.Option(help="Sentences of the corpus.")] = 5e10,
+    lift: Annotated[
+        float, typer.Option(help="How many times as often as by independence skills occur together.")
+    ] = 1.0,
+    generations: Annotated[int, typer.Option(help="Of how many each rate is a share.")] = 100,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare success at k skills with the share of combinations that a corpus can hold."""
+    from emergelab.analysis.novelty import TextCorpus  # noqa: PLC0415
+    from emergelab.recipes.skill_evaluations import novelty_rows  # noqa: PLC0415
+
+    corpus = TextCorpus(skill=skill, topic=topic, sentences=sentences, lift=lift)
+    found = novelty_rows(file, corpus, generations)
+    if as_json:
+        typer.echo(json.dumps(found, indent=1, allow_nan=False))
+        return
+    columns = ("model", "k", "rate", "lo", "hi", "expected", "novel", "lift_needed")
+    rows = [
+        tuple(
+            "-"
+            if row[name] is None
+            else f"{row[name]:.3g}"
+            if isinstance(row[name], float)
+            else str(row[name])
+            for name in columns
+        )
+        for row in found
+    ]
+    print_table(("model", "k", "rate", "lo", "hi", "corpus", "novel", "lift needed"), rows)
+    typer.echo(
+        "corpus: how often it holds a combination in expectation, if skills and topic are independent; above 1 "
+        "it says "
+        "nothing. novel: the exact 95 % interval lies above it."
+    )
+
+
+@skills_app.command("design")
+def design_command(
+    success: Annotated[float, typer.Option(help="The success rate that is expected, 0 to 1.")],
+    half_width: Annotated[float, typer.Option(help="Half-width of the 95 % interval that is wanted.")],
+    alike: Annotated[
+        float, typer.Option(help="Correlation of the marks of two generations for one combination.")
+    ] = 0.2,
+    agreement: Annotated[
+        float, typer.Option(help="Correlation of two graders' marks of one generation.")
+    ] = 0.7,
+    severity: Annotated[float, typer.Option(help="Standard deviation of graders' mean marks.")] = 0.0,
+    generation_cost: Annotated[float, typer.Option(help="Cost of a generation.")] = 1.0,
+    grading_cost: Annotated[float, typer.Option(help="Cost of grading one.")] = 1.0,
+    above: Annotated[
+        float | None, typer.Option(help="Give the power to show a success above this share.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say how many combinations, generations and graders an evaluation of k-tuples needs, cheapest first."""
+    from emergelab.analysis.design import Costs, Marks  # noqa: PLC0415
+    from emergelab.recipes.skill_evaluations import design_rows  # noqa: PLC0415
+
+    marks = Marks(success=success, alike=alike, agreement=agreement, severity=severity)
+    costs = Costs(generation=generation_cost, grading=grading_cost)
+    found = design_rows(marks, half_width, costs, above)
+    if as_json:
+        typer.echo(json.dumps(found, indent=1, allow_nan=False))
+        return
+    columns = ("combinations", "generations", "graders", "cost", "half_width", "power")
+    rows = [tuple("-" if row[name] is None else f"{row[name]:.4g}" for name in columns) for row in found]
+    print_table(columns, rows)
+
+
 @skills_app.command("theory")
 def theory_command(
     out: Annotated[Path, typer.Option(help="The folder of the page; a page there is replaced.")],
