@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -281,11 +282,15 @@ def samples() -> list[Sample]:
 
 
 def report_input(design: Design | None = None, **changes: object) -> ReportInput:
-    """Return everything that a report is made of."""
-    design = design or Design()
+    """Return everything that a report is made of. Nobody may change what it holds: all have the same."""
+    return replace(_content(design or Design()), **changes)
+
+
+@cache
+def _content(design: Design) -> ReportInput:
     items = items_of(design, np.random.default_rng(7))
     scores = scores_of(design, items)
-    content = ReportInput(
+    return ReportInput(
         title="quickstart",
         items=items,
         scores=scores,
@@ -306,13 +311,13 @@ def report_input(design: Design | None = None, **changes: object) -> ReportInput
             "notes": ["Training ran eagerly: no C++ compiler was found."],
         },
     )
-    return replace(content, **changes)
 
 
 IDEALS = {"full": "ideal", "train": "ideal_train"}
 LOOP = 1 / 0.92  # the inverse probability that a loop goes on
 
 
+@cache
 def with_theory(design: Design, *, alike: bool = True) -> ReportInput:
     """Return a study's tables with two ideal predictors, bounds and gaps; `alike`: the same in all variants."""
     content = report_input(design)

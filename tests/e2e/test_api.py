@@ -12,21 +12,16 @@ import pytest
 
 import emergelab as el
 from emergelab.recipes.run_folder import TABLES
-from study_runs import command, write_study
+from study_runs import command
 
 # One process runs all of these, so that the study is trained once.
-pytestmark = pytest.mark.xdist_group("api")
+pytestmark = pytest.mark.xdist_group("tiny study")
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_study(tmp_path_factory.mktemp("study"))
-
-
-@pytest.fixture(scope="module")
-def run(study: Path) -> el.Run:
-    settings = {"train": {"tokens": [1e3, 2e3]}, "evaluate.prompts": 20}
-    return el.run(study, out=study.parent / "run", settings=settings, workers=1, progress=False)
+def run(run: Path, tmp_path_factory: pytest.TempPathFactory) -> el.Run:
+    """Return a copy of what the command line made."""
+    return el.open_run(Path(shutil.copytree(run, tmp_path_factory.mktemp("api") / "run")))
 
 
 def table_of(run: el.Run, name: str) -> pl.DataFrame:
@@ -57,8 +52,7 @@ def test_a_wrong_query_is_refused(run: el.Run, sql: str):
 
 def test_a_finished_study_is_not_run_again(run: el.Run, study: Path, capfd: pytest.CaptureFixture[str]):
     before = {path: path.stat().st_mtime_ns for path in (run.folder / "store").rglob("manifest.json")}
-    settings = {"train": {"tokens": [1e3, 2e3]}, "evaluate.prompts": 20}
-    again = el.run(study, out=run.folder, settings=settings, workers=1)
+    again = el.run(study, out=run.folder, workers=1)
     assert before == {path: path.stat().st_mtime_ns for path in before}
     assert again.scores.equals(run.scores)
     printed = capfd.readouterr()
@@ -91,7 +85,7 @@ def test_figures_are_charts_with_the_reports_names(run: el.Run):
 
 
 def test_a_model_that_is_asked_again_answers_the_same(run: el.Run):
-    model = run.model(layers=2, tokens=1e3)
+    model = run.model(layers=2, tokens=2e3)
     items = run.score(model).items
     there = run.items.filter(cell=model.name)
     names = ["task", "form", "split", "decoding", "prompt", "shot", "step"]
@@ -106,14 +100,14 @@ def test_scores_of_a_model_that_is_asked_again_are_those_of_the_run(run: el.Run)
 
 
 def test_a_model_is_the_longest_trained_if_nothing_is_said(run: el.Run):
-    assert run.model(layers=1).name.endswith("tokens=2000")
+    assert run.model(layers=1).name.endswith("tokens=4000")
 
 
 @pytest.mark.parametrize(
     ("which", "message"),
     [
         ({}, "Say which: layers = 1 or 2"),
-        ({"layers": 1, "tokens": 3}, "Choose tokens = 1000 or 2000"),
+        ({"layers": 1, "tokens": 3}, "Choose tokens = 2000 or 4000"),
         ({"layer": 1}, "Did you mean 'layers'"),
         ({"layers": "one"}, "Choose layers = 1 or 2"),
     ],
@@ -141,11 +135,11 @@ def test_the_loss_of_a_model_is_that_of_its_cell(run: el.Run):
 
 def test_prompts_are_those_that_were_asked(run: el.Run):
     sets = run.prompts("pair")
-    assert {len(one.tokens) for one in sets} == {20}
+    assert {len(one.tokens) for one in sets} == {40}
     forced = run.items.filter(task="pair", form="direct", split="seen", decoding="teacher_forced", step=0)
     fresh = forced.filter(cell=forced["cell"][0]).sort("prompt", "shot")["argument"] == "fresh"
     (direct,) = (one for one in sets if (one.form, one.split) == ("direct", "seen"))
-    assert np.array_equal(fresh.to_numpy().reshape(20, -1), direct.fresh)
+    assert np.array_equal(fresh.to_numpy().reshape(40, -1), direct.fresh)
 
 
 def test_a_task_that_was_not_asked_is_refused(run: el.Run):
@@ -159,7 +153,7 @@ def test_models_are_listed_as_on_the_command_line(run: el.Run):
 
 
 def test_a_model_is_exported_as_by_the_command_that_its_card_names(run: el.Run, tmp_path: Path):
-    out = run.export_model(tmp_path / "model", layers=1, tokens=1e3, licence="mit")
+    out = run.export_model(tmp_path / "model", layers=1, tokens=2e3, licence="mit")
     (line,) = re.findall(
         r"^emergelab (model .*)$", (out / "README.md").read_text(encoding="utf-8"), re.MULTILINE
     )

@@ -63,7 +63,7 @@ def test_a_full_disk_under_the_output(words: list[str]):
 
 
 def test_a_reader_that_has_seen_enough():
-    words = [*PROGRAM, "grammar", "sample", "functions", "-n", "3000", "--json"]
+    words = [*PROGRAM, "grammar", "sample", "functions", "-n", "100", "--json"]  # more than a pipe holds
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         assert running.stderr is not None

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 import chromium
-from emergelab.report.content import Sample
+from emergelab.report.content import ReportInput, Sample
 from emergelab.report.page import write_report
 from report_tables import Design, report_input, with_theory
 
@@ -18,12 +18,21 @@ pytestmark = [
     pytest.mark.skipif(
         chromium.find() is None, reason="no Chromium here: the page was not looked at in a browser"
     ),
+    pytest.mark.xdist_group("page"),  # one process runs all of these, so that the pages are written once
 ]
 
 TINY = Design(layers=(1, 2, 4), tokens=(3_000_000, 6_000_000), shots=3, prompts=12)
 HOSTILE = "</script><img src=https://example.org/x onerror=alert(1)>&<!--'\"\u2028"
 MARKS = "[...document.querySelectorAll('.chart')].map(c => c.querySelectorAll('svg [role=graphics-symbol]').length)"
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+def written(content: ReportInput, folder: Path) -> Path:
+    """Write the page and no figures beside it: the browser draws its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("emergelab.report.shell.svg", lambda *_: "")
+        patch.setattr("emergelab.report.shell.png", lambda _: b"")
+        return write_report(content, folder)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +43,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Page]:
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(report_input(TINY), tmp_path_factory.mktemp("page") / "report")
+    return written(report_input(TINY), tmp_path_factory.mktemp("page") / "report")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +56,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = report_input(
         TINY, **tables, title=HOSTILE, samples=[Sample(tokens=[(HOSTILE, HOSTILE)], variant=HOSTILE)]
     )
-    return write_report(made, tmp_path_factory.mktemp("hostile") / "report")
+    return written(made, tmp_path_factory.mktemp("hostile") / "report")
 
 
 @pytest.mark.parametrize("width", [1280, 768, 390])
@@ -70,7 +79,7 @@ def test_studies_of_settings_are_drawn_in_silence_and_fit_a_phone(
     silent, rates = (0.1, 0.9), (0.005, 0.01, 0.02, 0.04) if crowded else (0.01, 0.02)
     variants = tuple(f"pair.silent={a}, matrix_learning_rate={b}" for a in silent for b in rates)
     design = Design(layers=(1, 4), tokens=(3_000_000,), shots=1, prompts=8, variants=variants)
-    path = write_report(report_input(design), tmp_path / "report")
+    path = written(report_input(design), tmp_path / "report")
     for width in (1280, 390):
         page.events.clear()
         page.open(path, width=width)
@@ -87,7 +96,7 @@ def test_ideal_predictors_bounds_and_gaps_are_drawn_in_silence_and_fit_a_phone(
 ):
     variants = ("pair.silent=0.1", "pair.silent=0.9") if apart else (None,)
     design = Design(layers=(1, 4), tokens=(3_000_000, 6_000_000), shots=2, prompts=8, variants=variants)
-    path = write_report(with_theory(design, alike=not apart), tmp_path / "report")
+    path = written(with_theory(design, alike=not apart), tmp_path / "report")
     for width in (1280, 390):
         page.events.clear()
         page.open(path, width=width)

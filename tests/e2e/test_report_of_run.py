@@ -12,18 +12,22 @@ from emergelab.recipes.run_folder import RunFolder
 from emergelab.recipes.running import read_content
 from study_runs import GRAMMAR, write_study
 
-SETTINGS = {"train": {"tokens": [1e3]}, "evaluate.prompts": 8}
+SETTINGS = {"model": {"layers": 1}, "train": {"tokens": [1e3]}, "evaluate.prompts": 8}
 
 
-def run_of(folder: Path, grammar: str = GRAMMAR) -> RunFolder:
+# One process runs all who look at the tiny study, so that it is trained once.
+pytestmark = pytest.mark.xdist_group("tiny study")
+
+
+def run_of(folder: Path, grammar: str) -> RunFolder:
     study = write_study(folder, grammar=grammar)
     return RunFolder(el.run(study, out=folder / "run", settings=SETTINGS, workers=1, progress=False).folder)
 
 
 def test_the_theory_reaches_the_report_and_an_earlier_run_has_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    folder = run_of(tmp_path)
+    folder = RunFolder(run)
     content = read_content(folder)
     assert content.run.get("out_of_reach") == []
     for table in (content.bounds, content.cumulative, content.gaps):

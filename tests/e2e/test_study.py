@@ -21,7 +21,7 @@ from emergelab.recipes.stages import language_of
 from emergelab.rng import stream
 from emergelab.scores.prompts import PromptSet
 from emergelab.scores.tables import CURVES, ITEMS, SCORES
-from study_runs import Answer, command, process, refused, start, write_study
+from study_runs import Answer, command, process, refused, start
 
 SHOTS, PROMPTS = 5, 40
 CELL_NAMES = [
@@ -36,22 +36,6 @@ PATIENCE = 120.0
 
 # One process runs all of these, so that the study is trained once.
 pytestmark = pytest.mark.xdist_group("tiny study")
-
-
-@pytest.fixture(scope="session")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_study(tmp_path_factory.mktemp("study"))
-
-
-@pytest.fixture(scope="session")
-def first(study: Path) -> Answer:
-    return process("run", study, "--out", study.parent / "run", "--workers", "2")
-
-
-@pytest.fixture(scope="session")
-def run(study: Path, first: Answer) -> Path:
-    assert first.code == 0, first.errors
-    return study.parent / "run"
 
 
 @pytest.fixture

@@ -32,6 +32,9 @@ evaluate = { tasks = ["pair"], shots = 2, prompts = 20, loss_documents = 16 }
 """
 RUNS = ["layers=1,width=16,seed=0", "layers=2,width=16,seed=0"]
 
+# One process runs all of these, so that the study is trained once.
+pytestmark = pytest.mark.xdist_group("tracking")
+
 
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """Return tag → (step, value), in the order written."""

@@ -15,6 +15,9 @@ SMALLER = {
     '"evaluate.prompts": 24, "evaluate.loss_documents": 16}',
 }
 
+# One process runs all of these, so that the tutorial is run once.
+pytestmark = pytest.mark.xdist_group("tutorial")
+
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:

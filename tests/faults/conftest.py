@@ -1,11 +1,20 @@
-"""How many points of trouble there are, and what became of them."""
+"""The run that has no trouble; how many points of trouble there are, and what became of them."""
 
 import os
 from collections import Counter
 
 import pytest
 
-from faults.trouble import SUMMARY
+from faults.trouble import SUMMARY, Trial
+from study_runs import write_study
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trial, dict[str, int]]:
+    """Return a run without trouble, and how many operations each role had in it."""
+    study = write_study(tmp_path_factory.mktemp("faults"))
+    trial = Trial(study, study.parent / "undisturbed")
+    return trial, trial.operations()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

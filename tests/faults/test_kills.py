@@ -16,7 +16,7 @@ from faults.trouble import (
     require_tidy,
     require_whole,
 )
-from study_runs import Answer, write_study
+from study_runs import Answer
 
 # `make faults` asks for many; the sample of every test run is small.
 POINTS = int(os.environ.get("FAULT_POINTS", "2"))
@@ -24,17 +24,6 @@ LONGEST_DELAY = 2.0
 
 # The sample shares one process, so that the undisturbed run is made once; the many are spread.
 pytestmark = [] if "FAULT_POINTS" in os.environ else pytest.mark.xdist_group("faults")
-
-
-@pytest.fixture(scope="session")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_study(tmp_path_factory.mktemp("faults"))
-
-
-@pytest.fixture(scope="session")
-def undisturbed(study: Path) -> tuple[Trial, dict[str, int]]:
-    trial = Trial(study, study.parent / "undisturbed")
-    return trial, trial.operations()
 
 
 def drawn(number: int, operations: dict[str, int]) -> Point:

@@ -4,7 +4,7 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fuzz import parsers
@@ -26,6 +26,8 @@ def test_what_was_found_is_a_message_now(path: Path):
 
 
 @pytest.mark.parametrize("target", sorted(SHIPPED))
+# A reader that fails for one change in ten is noticed 98 times in 100; rarer ones are for `make fuzz`.
+@settings(max_examples=40)
 @given(data=st.data())
 def test_a_shipped_file_with_something_else_in_its_middle_is_read_or_refused(
     target: str, data: st.DataObject

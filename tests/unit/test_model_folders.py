@@ -26,6 +26,9 @@ FILES = [
     *("tokenizer.json", "tokenizer_config.json"),
 ]
 
+# One process runs all of these, so that the study is trained once.
+pytestmark = pytest.mark.xdist_group("models of a run")
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:

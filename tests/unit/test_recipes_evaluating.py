@@ -29,6 +29,9 @@ from small_languages import language_of
 from study_runs import GRAMMAR, command, refused
 from tiny_models import byte_level_tokenizer, save, tiny_llama, word_level_tokenizer
 
+# One process runs all of these, so that the model is asked once.
+pytestmark = pytest.mark.xdist_group("evaluating")
+
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
