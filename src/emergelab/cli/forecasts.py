@@ -105,12 +105,15 @@ def forecast_command(
     development: Annotated[
         bool, typer.Option("--development", help="Take the splits by which the method was chosen.")
     ] = False,
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw the back-test's errors into this SVG file.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Forecast a loss or an accuracy of a larger model from a table of smaller ones, with a 90 % interval."""
     question = _question(table, column, where, metric_type)
     if back_test:
-        _back_test(question, splits, development, as_json)
+        _back_test(question, splits, figure, development=development, as_json=as_json)
         return
     if metric is None or params is None or tokens is None:
         raise typer.BadParameter("A forecast needs --metric, --params and --tokens; a back-test --back-test.")
@@ -189,10 +192,16 @@ def _with_columns(
     return _question(table, [*(column or []), *told], where, None)
 
 
-def _back_test(question: TableQuestion, splits: Path | None, development: bool, as_json: bool) -> None:
+def _back_test(
+    question: TableQuestion, splits: Path | None, figure: Path | None, *, development: bool, as_json: bool
+) -> None:
     from emergelab.recipes.back_testing import back_test_of  # noqa: PLC0415
 
     found = back_test_of(question, development=development, splits=splits)
+    if figure is not None:
+        from emergelab.report.forecasts import draw_back_test  # noqa: PLC0415
+
+        draw_back_test(found["rows"], figure)
     if as_json:
         typer.echo(json.dumps(found, indent=1, allow_nan=False))
         return

@@ -207,7 +207,7 @@ def _hanging(one: Influence, labels: tuple[str, ...]) -> str:
     left = ", ".join(labels[point] for point in one.points)
     return (
         f"{one.parameter} hangs on {len(one.points)} points: {one.value:.4g} with all, {one.without:.4g} without "
-        f"{left}, outside of the interval {one.lo:.4g} to {one.hi:.4g}. Look at these runs."
+        f"{left} (interval with all: {one.lo:.4g} to {one.hi:.4g}). Look at these runs."
     )
 
 

@@ -15,6 +15,7 @@ from emergelab.analysis.scaling.law import FEWEST, Fit, LawEstimate, refits
 
 MOST_POINTS = 5
 _PARAMETERS = ("E", "a", "b")
+_TENTH = 0.1
 _SHARE = 5  # at most one point in five is left out
 
 
@@ -31,8 +32,11 @@ class Influence:
 
     @property
     def decisive(self) -> bool:
-        """Whether the few points move the constant out of the interval that all of them give."""
-        return not self.lo <= self.without <= self.hi
+        """Whether the few points change the constant by a tenth or more.
+
+        Its interval is no measure of that: resampling draws outliers again and again, and is the wider for them.
+        """
+        return abs(self.without - self.value) > _TENTH * abs(self.value)
 
 
 def influences(estimate: LawEstimate) -> list[Influence]:

@@ -93,7 +93,7 @@ def _problem(runs: Runs, positions: Positions, weights: np.ndarray, delta: float
     return Problem(log_curve(positions), y, weights, Loss(delta), LOW[:PLAIN], HIGH[:PLAIN])
 
 
-def _distinct(ends: Parameters) -> Parameters:
+def _distinct(ends: Parameters) -> Float64[np.ndarray, "kept parameters"]:
     """Return the first few ends that differ from each other."""
     kept = [ends[0]]
     for end in ends[1:]:
