@@ -76,7 +76,9 @@ class Plot:
         information = Information(
             name=self.name, title=self.title, short=self.short, frame=self.frame, columns=COLUMNS
         )
-        drawing = Drawing(chart=self._chart(), rows={_ROWS: self.frame}, minimum=PANEL_WIDTH)
+        drawing = Drawing(
+            chart=self._chart().to_dict(validate=False), rows={_ROWS: self.frame}, minimum=PANEL_WIDTH
+        )
         return Figure(
             information=information,
             caption=self.caption,
