@@ -35,9 +35,7 @@ def simulated(noise: float = 0.002, *, sizes: int = 5, seed: int = 0) -> Ladder:
     loss = np.log(LAW.loss(params, tokens))
     generator = stream(seed, "ladder").generator()
     losses = [np.exp(level + power * loss) for level, power in ((0.0, 1.0), (0.3, 0.9), (-0.2, 1.2))]
-    shares = [
-        floor + (1 - floor) * expit(slope * 5 * (0.85 - loss)) for floor, slope in TASKS.values()
-    ]
+    shares = [floor + (1 - floor) * expit(slope * 5 * (0.85 - loss)) for floor, slope in TASKS.values()]
     values = np.stack([*losses, *shares])
     values[:3] *= np.exp(noise * generator.standard_normal((3, params.size)))
     values[3:] = np.clip(values[3:] + noise * generator.standard_normal((3, params.size)), 0, 1)
@@ -279,7 +277,9 @@ def test_mistakes_in_a_table(tmp_path: Path):
 
 def test_mistakes_in_a_fit(tmp_path: Path):
     path = tmp_path / "runs.csv"
-    frame = pl.DataFrame({"params": [1e8, 2e8, 4e8] * 2, "tokens": [1e9, 3e9] * 3, "loss": [3.0, 2.9, 2.8] * 2})
+    frame = pl.DataFrame(
+        {"params": [1e8, 2e8, 4e8] * 2, "tokens": [1e9, 3e9] * 3, "loss": [3.0, 2.9, 2.8] * 2}
+    )
 
     def said(frame: pl.DataFrame, loss: str = "loss") -> str:
         frame.write_csv(path)
@@ -299,5 +299,16 @@ def test_swapped_columns_are_flagged(tmp_path: Path):
     pl.DataFrame(
         {"params": ladder.params, "tokens": ladder.tokens, "loss": LAW.loss(ladder.params, ladder.tokens)}
     ).write_csv(path)
-    asked = ("fit-law", path, "--loss", "loss", "--samples", "100", "--params", "tokens", "--tokens", "params")
+    asked = (
+        "fit-law",
+        path,
+        "--loss",
+        "loss",
+        "--samples",
+        "100",
+        "--params",
+        "tokens",
+        "--tokens",
+        "params",
+    )
     assert "not swapped" in command(*asked).errors

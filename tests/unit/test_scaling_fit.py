@@ -74,7 +74,7 @@ def test_runs_are_drawn_with_all_their_points():
     assert len(np.unique(weights, axis=0)) > 40
 
 
-def test_intervals_of_E_hold_the_truth():
+def test_intervals_of_the_floor_hold_the_truth():
     """Twenty simulated grids: 95 % intervals miss more than four times with a probability below .3 %."""
     law = PUBLISHED["besiroglu"]
     fits = [fit_law(simulated(law, 0.005, "coverage", number)) for number in range(20)]
@@ -97,7 +97,7 @@ def test_bootstrap_intervals_of_exponents_are_as_wide_as_their_scatter():
 
 
 def test_a_fit_that_hangs_on_five_points_says_so():
-    """The five runs with the fewest tokens are too bad: others that bend the law with them change b by more than a tenth."""
+    """Five runs with the fewest tokens are too bad: leaving out a handful changes b by more than a tenth."""
     clean = simulated(PUBLISHED["besiroglu"], 0.002, "outliers", sizes=8, budgets=8)
     odd = np.argsort(clean.tokens, kind="stable")[:5]
     losses = clean.losses.copy()

@@ -27,9 +27,7 @@ laws = st.builds(
 budgets = st.floats(16, 26).map(lambda power: 10.0**power)
 
 
-@pytest.mark.parametrize(
-    ("name", "both", "optimum"), [("hoffmann", 2.02, 1.42), ("besiroglu", 2.27, 1.51)]
-)
+@pytest.mark.parametrize(("name", "both", "optimum"), [("hoffmann", 2.02, 1.42), ("besiroglu", 2.27, 1.51)])
 def test_published_laws_divide_the_excess_as_the_literature_says(name: str, both: float, optimum: float):
     law = PUBLISHED[name]
     steps = {step.name: step for step in slingshot(law, *law.optimum(5.76e23), 10)}

@@ -12,7 +12,16 @@ from emergelab.outcomes.files import TableError
 
 # What columns are called in the tables of others, the likeliest first.
 _KNOWN: Mapping[str, tuple[str, ...]] = {
-    "params": ("params", "parameters", "n_params", "num_params", "param_count", "model_size", "n", "model_params"),
+    "params": (
+        "params",
+        "parameters",
+        "n_params",
+        "num_params",
+        "param_count",
+        "model_size",
+        "n",
+        "model_params",
+    ),
     "tokens": ("tokens", "train_tokens", "training_tokens", "n_tokens", "num_tokens", "d", "data_tokens"),
     "run": ("run", "run_id", "run_name", "model", "model_name", "id", "checkpoint"),
     "group": ("dataset", "corpus", "train_data", "training_data", "pretraining_data", "data"),
@@ -53,7 +62,9 @@ def find_columns(frame: pl.DataFrame, told: Mapping[str, str]) -> Columns:
         _require_role(role)
         require_column(frame, column)
     lower = {name.lower(): name for name in reversed(frame.columns)}
-    found = {role: next((lower[name] for name in names if name in lower), None) for role, names in _KNOWN.items()}
+    found = {
+        role: next((lower[name] for name in names if name in lower), None) for role, names in _KNOWN.items()
+    }
     found |= told
     for role in ("params", "tokens"):
         if found[role] is None:

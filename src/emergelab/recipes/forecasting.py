@@ -65,7 +65,7 @@ def forecast_of(question: ForecastQuestion) -> dict[str, Any]:
             "Too few runs to forecast larger ones by smaller ones inside the table: the interval is not calibrated."
         )
         spreads = Widths({}, {}).of("")
-    each = [
+    each: list[dict[str, Any]] = [
         {"group": ladder.groups[group], "n": _points(ladder, row, group)}
         | _interval(ladder, row, found.working[row, at], spreads * found.spread[row, at])
         for at, group in enumerate(groups)

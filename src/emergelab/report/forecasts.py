@@ -13,7 +13,11 @@ from emergelab.report import theme
 from emergelab.report.figures import VEGA_LITE
 
 _BANDS = ("1 to 10", "above 10")
-_KINDS = {"loss_nats": "losses (error, %)", "downstream": "accuracies (points)", "accuracy": "accuracies (points)"}
+_KINDS = {
+    "loss_nats": "losses (error, %)",
+    "downstream": "accuracies (points)",
+    "accuracy": "accuracies (points)",
+}
 _COLOURS = {
     "emergelab": "accent",
     "plain law (Huber)": "ideal-0",
@@ -44,7 +48,9 @@ def back_test_chart(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         .encode(
             x=alt.X("error:Q", title=None, scale=alt.Scale(zero=True)),
             y=alt.Y("split:N", title=None, sort=None, axis=alt.Axis(labelLimit=420, grid=True)),
-            color=alt.Color("method:N", title=None, scale=scale, legend=alt.Legend(columns=5, symbolOpacity=1)),
+            color=alt.Color(
+                "method:N", title=None, scale=scale, legend=alt.Legend(columns=5, symbolOpacity=1)
+            ),
         )
         .properties(width=_WIDTH, height=alt.Step(_STEP * 2))
         .facet(column=alt.Column("kind:N", title=None, sort="descending"))

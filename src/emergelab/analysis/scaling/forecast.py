@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from emergelab.analysis.scaling.common import CommonCurve, common_values, fit_common, losslike
-from emergelab.analysis.scaling.ladder import Ladder, Target
+from emergelab.analysis.scaling.ladder import Ladder, Sort, Target
 from emergelab.analysis.scaling.links import Parabolas, Scale, Sigmoids
 from emergelab.rng import Stream
 
@@ -46,15 +46,18 @@ class Forecasts:
         return Forecasts(*(np.full((metrics, targets), np.nan) for _ in range(2)))
 
 
+_SORTS: tuple[Sort, ...] = ("loss", "log-likelihood", "share")
+
+
 def intermediates(ladder: Ladder) -> list[int]:
     """Return the metrics that the common curve is made of.
 
     They are the largest kind of losses, else of log-likelihoods, else of shares. Bits per byte are left to the
     links: they belong to tasks.
     """
-    for sorts in (("loss",), ("log-likelihood",), ("share",)):
+    for sort in _SORTS:
         kinds: dict[str, list[int]] = {}
-        for row in ladder.of_sort(*sorts):
+        for row in ladder.of_sort(sort):
             kinds.setdefault(ladder.metrics[row].kind, []).append(row)
         plain = {kind: rows for kind, rows in kinds.items() if "bpb" not in kind} or kinds
         if plain:
