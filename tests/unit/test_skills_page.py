@@ -18,16 +18,6 @@ from emergelab.report.skills.page import write_skills_page
 from emergelab.theory.curves import Curve, failure
 
 
-class _Corpus:
-    """Two documents: one token needs functions 0 and 2, another more than a label holds."""
-
-    def sample(self, numbers: np.ndarray) -> _Corpus:
-        del numbers
-        return self
-
-    skills = np.array([[0, 1 | (3 << 16)], [0xFFFF << 16 | 2, 0]], dtype=np.uint64)
-
-
 def _content() -> SkillsInput:
     graphs = ["1,000 skills", "10 skills"]
     attacks = pl.DataFrame(
@@ -110,4 +100,6 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path):
 
 
 def test_labels_of_skills_become_presence():
-    assert presence(_Corpus(), 2).tolist() == [[True, False, True], [False, True, False]]  # pyright: ignore[reportArgumentType]
+    """One token needs functions 0 and 2, another function 1 and more than a label holds."""
+    labels = np.array([[0, 1 | (3 << 16)], [0xFFFF << 16 | 2, 0]], dtype=np.uint64)
+    assert presence(labels).tolist() == [[True, False, True], [False, True, False]]

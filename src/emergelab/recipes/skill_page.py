@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt64
 
 from emergelab import __version__
 from emergelab.analysis import design, novelty
@@ -96,13 +96,15 @@ def leaderboard() -> pl.DataFrame:
     return pl.read_csv(text)
 
 
-def presence(corpus: Corpus, documents: int) -> Bool[np.ndarray, "documents functions"]:
-    """Return which functions each document's tokens need, by the labels of skills."""
-    packed = corpus.sample(np.arange(documents, dtype=np.int64)).skills
-    fields = (packed[None] >> (16 * np.arange(4, dtype=np.uint64))[:, None, None]) & np.uint64(0xFFFF)
-    numbered = np.where(fields == 0xFFFF, 0, fields).astype(np.int64)  # noqa: PLR2004 - more than four
-    shown = np.zeros((documents, int(numbered.max()) + 1), dtype=np.bool_)
-    shown[np.broadcast_to(np.arange(documents)[None, :, None], numbered.shape), numbered] = True
+def presence(labels: UInt64[np.ndarray, "documents length"]) -> Bool[np.ndarray, "documents functions"]:
+    """Return which functions each document's tokens need, from their packed labels of skills.
+
+    A label that holds more than four tells the first ones.
+    """
+    fields = (labels[None] >> (16 * np.arange(4, dtype=np.uint64))[:, None, None]) & np.uint64(0xFFFF)
+    numbered = np.where(fields == 0xFFFF, 0, fields).astype(np.int64)  # noqa: PLR2004 - "more than these"
+    shown = np.zeros((len(labels), int(numbered.max()) + 1), dtype=np.bool_)
+    shown[np.broadcast_to(np.arange(len(labels))[None, :, None], numbered.shape), numbered] = True
     return shown[:, 1:]
 
 
@@ -180,7 +182,8 @@ def _lifts(source: Stream) -> Iterator[dict[str, Any]]:
     for grammar in _GRAMMARS:
         language = draw_language(load_grammar(find_grammar(grammar), {}), source.child("world"))
         corpus = Corpus(language, source.child("documents"), context=_CONTEXT)
-        for row in _lift_rows(grammar, presence(corpus, _DOCUMENTS), source):
+        labels = corpus.sample(np.arange(_DOCUMENTS, dtype=np.int64)).skills
+        for row in _lift_rows(grammar, presence(labels), source):
             yield {**row, "known": None}
 
 

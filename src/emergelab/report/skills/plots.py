@@ -117,8 +117,7 @@ class Plot:
         if POINT in marks:
             points = _only(POINT).encode(x=x, color=self._colour())
             if self.frame["lo"].is_not_null().any():
-                # The first layer of an axis names it; `lo` shall not.
-                ends = {"y": alt.Y("lo:Q", title=self.y.title, scale=y.scale, axis=y.axis), "y2": "hi:Q"}
+                ends = {"y": self.y.channel(alt.Y, "lo"), "y2": "hi:Q"}
                 layers.append(points.mark_rule(strokeWidth=1.6, clip=True).encode(**ends))
             layers.append(
                 points.mark_point(filled=True, size=34, opacity=1, clip=True).encode(y=y, tooltip=tooltip)
