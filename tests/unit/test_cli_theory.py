@@ -204,7 +204,7 @@ def test_functions_of_the_document_are_weighed_by_hypotheses():
     assert 0 < rate["exact_beginning"] <= rate["tokens"] / 2
     assert rate["certified_lo"] <= rate["nats"] <= rate["certified_hi"]
     assert rate["exact"] > 0.5
-    fewer = ("--shots", "0", "--prompts", "2", "--documents", "1")
+    fewer = ("--shots", "0", "--prompts", "2", "--documents", "2")
     said = command("ideal", "scopes", "--task", "known", *fewer).out
     assert "At most 100 hypotheses were weighed at a time." in said
 
