@@ -115,10 +115,13 @@ def forecast_command(
     if back_test:
         _back_test(question, splits, figure, development=development, as_json=as_json)
         return
-    if metric is None or params is None or tokens is None:
-        raise typer.BadParameter("A forecast needs --metric, --params and --tokens; a back-test --back-test.")
-    from emergelab.recipes.forecasting import ForecastQuestion, forecast_of  # noqa: PLC0415
+    from emergelab.recipes.forecasting import ForecastError, ForecastQuestion, forecast_of  # noqa: PLC0415
 
+    if metric is None or params is None or tokens is None:
+        raise ForecastError(
+            "It is not said what to forecast. A forecast needs --metric, --params and --tokens. Give all three, or "
+            "--back-test."
+        )
     asked = ForecastQuestion(
         table=question, metric=metric, params=params, tokens=tokens, kind=kind, method=method.value
     )
@@ -169,7 +172,10 @@ def slingshot_command(
     elif table is None and loss is None:
         found = law_fitting.slingshot_of(law_fitting.published_law(law or "besiroglu"), [], asked)
     else:
-        raise typer.BadParameter("Give a table and --loss to fit a law, or --law alone.")
+        raise law_fitting.LawError(
+            "It is not said by which law. It is fitted to a table's losses, or a published one. Give a table and "
+            "--loss, or --law alone."
+        )
     if as_json:
         typer.echo(json.dumps(found, indent=1, allow_nan=False))
         return
