@@ -14,7 +14,7 @@ from emergelab.report.skills.plots import LINE, POINT, Axis, Plot, rows
 from emergelab.theory.curves import Curve, TupleKind, Tuples, failure
 from emergelab.theory.decoding import jump, texts_for
 
-ALPHAS = np.linspace(0.01, 0.99, 50)
+ALPHAS = np.concatenate([np.geomspace(0.002, 0.1, 40), np.linspace(0.11, 0.99, 60)])
 CURVES = (Curve.theorem, Curve.exact)
 COUNTS = (2, 4, 8, 16)
 THETAS = (0.05, 0.1, 0.2)
@@ -210,6 +210,7 @@ def cooccurrence(content: SkillsInput) -> Plot:
         frame=pl.concat(frames),
         x=Axis(title="skills in a combination, k", ends=(1.8, content.lifts["k"].max() + 0.2), form="d"),  # pyright: ignore[reportOperatorIssue, reportArgumentType]
         y=Axis(title="lift", scale="log"),
+        own_heights=True,
         colours=dict(zip(names, ("size-0", "size-1", "size-2", "mode-0", "mode-1", "other-1"), strict=False)),
     )
 
@@ -263,7 +264,7 @@ def _curves(content: SkillsInput, panel: str, rank: int) -> pl.DataFrame:
 
 def _solutions(mean: float) -> dict[str, np.ndarray]:
     """Return the curve of stable solutions from q = 1 on: up to the jump, down it, and on."""
-    shares = np.exp(np.linspace(0.0, -12.0, 600))
+    shares = np.exp(np.linspace(0.0, -16.0, 600))
     texts = np.array([texts_for(share, mean) for share in shares])
     found = jump(mean)
     if found is None:

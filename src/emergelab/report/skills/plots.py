@@ -70,6 +70,7 @@ class Plot:
     y: Axis
     colours: Mapping[str, str]
     dashed: tuple[str, ...] = field(default=())
+    own_heights: bool = False  # each panel has its own axis at the left
 
     def figure(self) -> Figure:
         """Return the figure with its drawing."""
@@ -98,7 +99,8 @@ class Plot:
         layered = alt.layer(*self._layers(), data=alt.NamedData(_ROWS)).properties(
             width=PANEL_WIDTH, height=_HEIGHT
         )
-        return layered.facet(facet=facet, columns=balanced(panels, _MOST_COLUMNS))
+        chart = layered.facet(facet=facet, columns=balanced(panels, _MOST_COLUMNS))
+        return chart.resolve_scale(y="independent") if self.own_heights else chart
 
     def _layers(self) -> list[Any]:
         x, y = self.x.channel(alt.X, "x"), self.y.channel(alt.Y, "y")
