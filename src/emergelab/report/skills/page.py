@@ -17,7 +17,7 @@ from emergelab.report.figures import Figure
 from emergelab.report.skills import figures
 from emergelab.report.skills.content import SkillsInput
 from emergelab.report.skills.plots import MEANINGS
-from emergelab.theory.curves import Curve, TupleKind, Tuples, share
+from emergelab.theory.curves import Curve, TupleKind, Tuples, failure, share
 from emergelab.theory.decoding import jump
 from emergelab.theory.needs import Wish, need
 from emergelab.theory.scaling import LINKS, PUBLISHED
@@ -127,8 +127,8 @@ def _sections(content: SkillsInput) -> list[dict[str, Any]]:
 
 def _found(content: SkillsInput) -> list[str]:
     """Return the page's findings, each computed from its tables."""
-    first = figures.failure(Curve.theorem, content.theta, 0.2, content.k)
-    exact = figures.failure(Curve.exact, content.theta, 0.2, content.k)
+    first = failure(Curve.theorem, content.theta, 0.2, content.k)
+    exact = failure(Curve.exact, content.theta, 0.2, content.k)
     graphs = content.attacks["graph"].unique(maintain_order=True).to_list()
     large, small = (content.attacks.filter(pl.col("graph") == graph) for graph in (graphs[0], graphs[-1]))
     off = (large["mean"] - large["exact"]).abs().max()
