@@ -134,9 +134,7 @@ class Plot:
     def _dash(self) -> Any:
         names = list(self.colours)
         dashes = [[5, 4] if name in self.dashed else [1, 0] for name in names]
-        return alt.StrokeDash(
-            "series:N", title=None, scale=alt.Scale(domain=names, range=dashes), legend=None
-        )
+        return alt.StrokeDash("series:N", title=None, scale=alt.Scale(domain=names, range=dashes))
 
 
 def rows(panel: str, panel_rank: int, series: str, mark: str, values: Mapping[str, Any]) -> pl.DataFrame:
