@@ -105,8 +105,11 @@ def paired_gain(items: pl.DataFrame, known: Known | None = None) -> pl.DataFrame
     and prompts. Raises ValueError where the forms disagree on which arguments are fresh, for they are then not the
     same prompts.
     """
-    known = known or Known()
-    pairs = _beside_ideal(paired_answers(items), known, _GAINED)
+    return _of_single(paired_answers(items), known or Known())
+
+
+def _of_single(answers: pl.DataFrame, known: Known) -> pl.DataFrame:
+    pairs = _beside_ideal(answers, known, _GAINED)
     single = _estimated(pairs, _QUERY, ["nats_gain", "beyond", "beyond_nats"], _GAINED)
     shares = [column for name in _SHARES for column in _share_columns(single, name)]
     frame = single.with_columns(*shares, gain_method=pl.lit(estimate.PAIRED_SHARES))
@@ -120,8 +123,17 @@ def cumulative_gains(items: pl.DataFrame, known: Known | None = None) -> pl.Data
     Fresh and repeated arguments alike. In free generation every answer stands behind true examples. Rows, intervals
     and errors are as in `paired_gain`.
     """
-    known = known or Known()
-    pairs = _beside_ideal(_added_up(paired_answers(items)), known, _SAVED)
+    return _of_first(paired_answers(items), known or Known())
+
+
+def both_gains(items: pl.DataFrame, known: Known | None = None) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return `paired_gain` and `cumulative_gains` of the same items, which are paired once."""
+    answers = paired_answers(items)
+    return _of_single(answers, known or Known()), _of_first(answers, known or Known())
+
+
+def _of_first(answers: pl.DataFrame, known: Known) -> pl.DataFrame:
+    pairs = _beside_ideal(_added_up(answers), known, _SAVED)
     names = [name for gain in _SAVED for name in (gain.name, gain.beyond) if name]
     single = _estimated(pairs, _FIRST, names, _SAVED)
     pooled = _over_seeds(pairs, _FIRST, known, _SAVED)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 
@@ -15,7 +15,8 @@ from emergelab.analysis.aggregate import CELLS, curves_from_scores, scores_from_
 from emergelab.analysis.confronting import Confronted, cumulative, document_gaps, gaps, prompt_gaps
 from emergelab.analysis.decodings import decodings
 from emergelab.analysis.emergence.studied import FOUND
-from emergelab.analysis.gains import Known, cumulative_gains, paired_gain
+from emergelab.analysis.gains import Known, both_gains
+from emergelab.analysis.groups import CURVE, GROUP, SCALE
 from emergelab.analysis.hypotheses.differences import Tables
 from emergelab.grammar.sites import LawName
 from emergelab.pipeline.step import StepContext
@@ -26,6 +27,19 @@ from emergelab.scores.variants import value_text
 from emergelab.spec import Json
 
 LOSS_POINTS = 200
+_CELLS_AT_ONCE = (
+    16  # so many have their answers in memory together, and more where they are repetitions of one
+)
+_ROWS_TOGETHER = 1_000_000
+_TASK = ("predictor", "task", "split")
+_ORDERS: Mapping[str, Sequence[str]] = {
+    "scores": GROUP,
+    "curves": (*CURVE, "seeds", "seed"),
+    "gains": ("cell", *_TASK, "decoding", "argument", "shots", *SCALE),
+    "cumulative_gains": ("cell", *_TASK, "decoding", "answers", *SCALE),
+    "decodings": ("cell", *_TASK, "argument", "shots", *SCALE),
+    "cumulative": ("cell", "predictor", "task", "form", "split", "answers"),
+}
 _FURTHER = pl.Schema(
     {
         "counted_tokens": pl.Int64,
@@ -44,7 +58,8 @@ def make_tables(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> 
     """Join the cells' items and summarise them, beside those of the ideal predictors.
 
     `spec` names in `ideals`, for each run, the input that its ideal predictors left. It may have `settings`: by the
-    name of a run, what the study varies besides its scale; and `hypotheses`, which the tables decide on.
+    name of a run, what the study varies besides its scale; and `hypotheses`, which the tables decide on. Answers are
+    summarised some cells at a time, so that memory does not grow with the study.
     """
     # In the order of names: equal inputs make equal bytes, however the study listed them.
     inputs = dict(sorted(inputs.items()))
@@ -52,33 +67,113 @@ def make_tables(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> 
     folders = cell_folders(inputs)
     records = [_record(cell, folder, inputs, settings) for cell, folder in folders.items()]
     cells = pl.DataFrame([{name: record[name] for name in CELLS} for record in records], schema=CELLS)
-    models = pl.concat([_items(cell, folder) for cell, folder in folders.items()])
     theory = _Theory(spec["ideals"], inputs, records)
-    ideal = theory.items()
-    items, described = pl.concat([models, ideal]), pl.concat([cells, theory.cells()])
-    context.progress(1, 3)
-    scores = scores_from_items(items, described)
-    known = theory.known(described)
-    context.progress(2, 3)
+    described = pl.concat([cells, theory.cells()])
+    answers = _Answers(folders, theory, described)
+    answers.write(out / "items.parquet")
+    parts = [answers.of_ideals()]
+    blocks = list(_blocks(records))
+    for done, block in enumerate(blocks):
+        context.progress(done, len(blocks))
+        parts.append(answers.of_models(block))
     tables = {
-        "items": items,
-        "scores": scores,
-        "curves": curves_from_scores(scores, items),
-        "gains": paired_gain(items, known),
-        "cumulative_gains": cumulative_gains(items, known),
-        "decodings": decodings(items, described),
+        name: pl.concat([part[name] for part in parts]).sort(order, nulls_last=True)
+        for name, order in _ORDERS.items()
+    }
+    prompts = [part["gaps"] for part in parts]
+    tables |= {
         "losses": _losses(inputs, {run_of(record["cell"]): record for record in records}),
         "cells": _cells(cells, records, [settings.get(run_of(record["cell"]), {}) for record in records]),
         "bounds": theory.bounds(),
-        "cumulative": cumulative(items, described, theory.confronted("full")),
-        "gaps": gaps([*theory.prompt_gaps(models, ideal), *theory.document_gaps(folders)], cells),
+        "gaps": gaps([*prompts, *theory.document_gaps(folders)], cells),
         "prompts": theory.prompts(),
         "emergence": _emergence(inputs),
     }
-    measured = Tables(items, described, tables["bounds"])
-    tables["verdicts"] = verdicts(spec.get("hypotheses", ()), measured, tables["prompts"])
+    hypotheses: Sequence[Mapping[str, Any]] = spec.get("hypotheses", ())
+    measured = Tables(answers.asked_by(hypotheses), described, tables["bounds"])
+    tables["verdicts"] = verdicts(hypotheses, measured, tables["prompts"])
     for name, table in tables.items():
         table.write_parquet(out / f"{name}.parquet", compression="zstd")
+
+
+def _blocks(records: Sequence[Record]) -> Iterator[list[str]]:
+    """Yield all cells, some at a time; those that differ in their seed alone stay together, for they are pooled."""
+    by_scale: dict[tuple[Any, ...], list[str]] = {}
+    for record in records:
+        by_scale.setdefault(tuple(record[name] for name in SCALE), []).append(record["cell"])
+    block: list[str] = []
+    for cells in by_scale.values():
+        block += cells
+        if len(block) >= _CELLS_AT_ONCE:
+            yield block
+            block = []
+    if block:
+        yield block
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """The answers of all cells and ideal predictors, and the tables that summarise those of some."""
+
+    folders: Mapping[str, Path]
+    theory: _Theory
+    cells: pl.DataFrame
+
+    def write(self, path: Path) -> None:
+        """Write all of them, those of models first."""
+        models = [
+            pl.scan_parquet(folder / "items.parquet", glob=False).with_columns(cell=pl.lit(cell))
+            for cell, folder in self.folders.items()
+        ]
+        joined = pl.concat([*models, self.theory.items().lazy()])
+        joined.sink_parquet(path, compression="zstd", row_group_size=_ROWS_TOGETHER, maintain_order=True)
+
+    def of_models(self, block: Sequence[str]) -> dict[str, pl.DataFrame]:
+        """Return the tables of some models."""
+        models, ideal = self._items(block), self.theory.items(block)
+        return self._summaries(models, ideal) | {"gaps": self.theory.prompt_gaps(models, ideal, block)}
+
+    def of_ideals(self) -> dict[str, pl.DataFrame]:
+        """Return the tables of the ideal predictors."""
+        ideal = self.theory.items()
+        return self._summaries(ideal, ideal.clear()) | {"gaps": pl.DataFrame()}
+
+    def _items(self, cells: Sequence[str]) -> pl.DataFrame:
+        return pl.concat([_items(cell, self.folders[cell]) for cell in cells])
+
+    def _summaries(self, answers: pl.DataFrame, ideal: pl.DataFrame) -> dict[str, pl.DataFrame]:
+        """Return the tables of `answers`, which those that compare hold against the `ideal` ones."""
+        scores = scores_from_items(answers, self.cells)
+        both = pl.concat([answers, ideal])
+        gained, added_up = both_gains(both, self.theory.known(self.cells))
+        named = ideal["cell"].unique().implode()
+        compared = {
+            "gains": gained,
+            "cumulative_gains": added_up,
+            "cumulative": cumulative(both, self.cells, self.theory.confronted("full")),
+        }
+        theirs = pl.col("cell").is_in(named).fill_null(value=False)
+        return {
+            "scores": scores,
+            "curves": curves_from_scores(scores, answers),
+            "decodings": decodings(answers, self.cells),
+        } | {name: table.filter(~theirs) for name, table in compared.items()}
+
+    def asked_by(self, hypotheses: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+        """Return the answers of the cells that hypotheses name, and those of the ideal predictors."""
+        asked = sorted({cell for one in hypotheses for cell in _named_cells(one)})
+        return pl.concat([*(_items(cell, self.folders[cell]) for cell in asked), self.theory.items()])
+
+
+def _named_cells(asked: object) -> Iterator[str]:
+    """Yield the cells that a hypothesis names, wherever in its entries."""
+    if isinstance(asked, Mapping):
+        entries: Mapping[str, object] = asked  # pyright: ignore[reportUnknownVariableType]
+        for name, value in entries.items():
+            yield from cast("Sequence[str]", value) if name == "cells" else _named_cells(value)
+    elif isinstance(asked, list | tuple):
+        for value in cast("Sequence[object]", asked):
+            yield from _named_cells(value)
 
 
 @dataclass(frozen=True)
@@ -97,16 +192,22 @@ class _Theory:
         """Where the ideal predictors of each variant left their answers."""
         return {record["variant"]: self._folder(record) for record in self.records}
 
+    @cached_property
+    def _variants(self) -> dict[str, str | None]:
+        return {record["cell"]: record["variant"] for record in self.records}
+
     def _folder(self, record: Record) -> Path:
         return self.inputs[self.ideals[run_of(record["cell"])]]
 
-    def items(self) -> pl.DataFrame:
-        """Return their items, each variant's under a name of its own."""
+    def items(self, cells: Sequence[str] | None = None) -> pl.DataFrame:
+        """Return their items, those that some cells are held against or all, each variant's under its own name."""
+        asked = set(self._folders) if cells is None else {self._variants[cell] for cell in cells}
         return pl.concat(
             pl.read_parquet(folder / "items.parquet").with_columns(
                 cell=pl.concat_str("cell", pl.lit(_suffix(variant)))
             )
             for variant, folder in self._folders.items()
+            if variant in asked
         )
 
     def cells(self) -> pl.DataFrame:
@@ -141,12 +242,15 @@ class _Theory:
         """Return what the models are held against under a law."""
         return Confronted(self._against(law), self.bounds().filter(pl.col("law") == law))
 
-    def prompt_gaps(self, models: pl.DataFrame, ideal: pl.DataFrame) -> Iterator[pl.DataFrame]:
-        """Yield what models pay more for the answers of prompts, against each ideal predictor."""
+    def prompt_gaps(self, models: pl.DataFrame, ideal: pl.DataFrame, cells: Sequence[str]) -> pl.DataFrame:
+        """Return what some models pay more for the answers of prompts, against each ideal predictor."""
+        found: list[pl.DataFrame] = []
         for law, name in LAWS.items():
             suffix = pl.concat_str(pl.lit(","), "variant").fill_null("")
             prompts = self.prompts().with_columns(ideal_cell=pl.concat_str(pl.lit(name), suffix))
-            yield prompt_gaps(models, ideal, self._against(law), prompts)
+            against = self._against(law)
+            found.append(prompt_gaps(models, ideal, {cell: against[cell] for cell in cells}, prompts))
+        return pl.concat(found, how="diagonal_relaxed")
 
     def _against(self, law: LawName) -> dict[str, str]:
         """Return by cell of a model the cell of its ideal predictor."""
