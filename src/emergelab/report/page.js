@@ -22,8 +22,8 @@
     const columns = row && row <= most ? row : Math.ceil(panels / rows);
     const panel = Math.min(WIDEST, Math.floor((width - axis - GAP * (columns - 1)) / columns));
     view.columns = columns;
-    if (panels % columns) view.resolve = { axis: { x: "independent" } };
-    else delete view.resolve;
+    if (panels % columns) view.resolve = { ...view.resolve, axis: { x: "independent" } };
+    else if (view.resolve) delete view.resolve.axis;
     view.spec.width = panel;
     view.facet.header = { ...view.facet.header, labelLimit: panel + GAP - 6 };
     if (panel < MINIMUM) {
