@@ -116,7 +116,7 @@ def _graph(source: Stream, skills: int, pieces: int, power: float = 0.0) -> Skil
 
 def _graphs(size: PageSize, source: Stream) -> Iterator[tuple[str, SkillGraph]]:
     for power in (0.0, 1.0):
-        law = ",\nfrequencies by Zipf’s law" if power else ""
+        law = " by\nZipf’s law" if power else ""
         yield (
             f"{size.skills:,} skills{law},\n{size.pieces:,} pieces",
             _graph(source, size.skills, size.pieces, power),
