@@ -202,7 +202,7 @@ def read_content(folder: RunFolder) -> ReportInput:
     """Return what the report of a finished run shows. Raises ArtifactError for what is missing or damaged."""
     import polars as pl  # noqa: PLC0415 - slow to import
 
-    from emergelab.report.content import ReportInput  # noqa: PLC0415
+    from emergelab.report.content import ReportInput, last_queries  # noqa: PLC0415
 
     record, tables = folder.read_record(), folder.open_tables()
     if record.get("verb") == "evaluate":
@@ -211,8 +211,11 @@ def read_content(folder: RunFolder) -> ReportInput:
             f"tables with `emergelab results {folder.path}`."
         )
     corpora = _corpora(folder, record)
-    names = ("items", "scores", "curves", "losses", "cells")
+    names = ("scores", "curves", "losses", "cells")
     frames = {name: pl.read_parquet(tables / f"{name}.parquet") for name in names}
+    frames["items"] = last_queries(pl.scan_parquet(tables / "items.parquet", glob=False)).collect(
+        engine="streaming"
+    )
     # A run of an earlier version has nothing of the theory.
     theory = [
         name

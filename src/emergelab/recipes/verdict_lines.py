@@ -7,7 +7,7 @@ from typing import Any
 
 from emergelab.recipes.results import read_table
 from emergelab.recipes.run_folder import RunFolder
-from emergelab.report.words import setting
+from emergelab.report import words
 
 _WIDEST = len("not supported")
 
@@ -19,10 +19,10 @@ def verdict_lines(folder: RunFolder) -> list[str]:
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    effect = "" if row["effect"] is None else f" {setting(row['effect'])}"
+    effect = "" if row["effect"] is None else f" {words.count(row['effect'])}"
     known = row["lo"] is not None or row["hi"] is not None
     interval = f" [{_end(row['lo'])}, {_end(row['hi'])}]" if known else ""
-    limit = "" if row["limit"] is None else f", wanted {row['side']} {setting(row['limit'])}"
+    limit = "" if row["limit"] is None else f", wanted {row['side']} {words.count(row['limit'])}"
     measured = f"{effect}{interval}{limit}".strip(" ,")
     late = "" if row["fixed"].startswith("before") else f" (fixed {row['fixed']})"
     why = f": {row['reason']}" if row["verdict"] == "undecided" else ""
@@ -31,4 +31,4 @@ def _line(row: Mapping[str, Any]) -> str:
 
 
 def _end(value: float | None) -> str:
-    return "?" if value is None else setting(value)
+    return "?" if value is None else words.count(value)

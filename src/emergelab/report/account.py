@@ -12,7 +12,6 @@ import polars as pl
 from emergelab.analysis import estimate, seeds
 from emergelab.report import against_words, captions, facts, words
 from emergelab.report.content import ReportInput, Sample
-from emergelab.report.labels import IDEALS
 from emergelab.report.series import MODELS, MOST_COLOURS, TRAINED, Prepared
 from emergelab.report.standing import marks, standing
 from emergelab.report.task_table import task_table
@@ -150,7 +149,7 @@ def ran(content: ReportInput, prepared: Prepared) -> list[tuple[str, str]]:
         ("Seeds", _seeds(content.scores)),
         ("Examples in a prompt", _shots(prepared)),
         ("Cells of the grid", str(content.scores.filter(TRAINED)["cell"].n_unique())),
-        ("Answers scored", words.count(_of_models(content.items).filter(pl.col("step") == 0).height)),
+        ("Answers scored", words.count(int(content.scores.filter(TRAINED)["n"].sum()))),
         ("References", words.listing(against_words.ideal_names(prepared))),
         ("Held out", _overlap(content)),
         ("Trained on", _devices(content)),
@@ -209,10 +208,6 @@ def _fine(prepared: Prepared) -> str:
         return base
     said = f"{words.plural(number, 'seed')} of training"
     return f"{base} {said}: another seed may emerge earlier, later or not at all."
-
-
-def _of_models(items: pl.DataFrame) -> pl.DataFrame:
-    return items.filter(~pl.col("predictor").is_in(list(IDEALS)))
 
 
 def _losses(rows: pl.DataFrame, series: list[str], prepared: Prepared) -> list[dict[str, Any]]:

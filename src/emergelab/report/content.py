@@ -69,7 +69,8 @@ class RunRecord(TypedDict, total=False):
 class ReportInput:
     """Everything that a report shows.
 
-    `items`, `scores` and `curves` have the schemas of `scores.tables`, `losses` the one above; `cells` may have
+    `items`, `scores` and `curves` have the schemas of `scores.tables`, `losses` the one above; of the items those of
+    `last_queries` are enough; `cells` may have
     any of the columns of the table of cells. `bounds`, `cumulative` and `gaps` are what the theory says beside
     what was measured, `cumulative_gains` and `decodings` what printed steps gain, `verdicts` those on hypotheses;
     None where a run of an earlier version has no such tables. Raises `ArtifactError` where a table lacks a column.
@@ -102,6 +103,18 @@ class ReportInput:
             table: pl.DataFrame | None = getattr(self, name)
             if table is not None:
                 _require_columns(name, table, schema)
+
+
+def last_queries(items: pl.LazyFrame) -> pl.LazyFrame:
+    """Return the items of queries behind the most examples, of those with fresh arguments the most among these.
+
+    Single answers are many times as many; no figure shows others.
+    """
+    panel = ["task", "form", "split"]
+    fresh = pl.col("shot").filter(pl.col("argument") == "fresh").max().alias("most_fresh")
+    most = items.group_by(panel).agg(pl.col("shot").max().alias("most"), fresh)
+    last = (pl.col("shot") == pl.col("most")) | (pl.col("shot") == pl.col("most_fresh"))
+    return items.join(most, on=panel, maintain_order="left").filter(last).drop("most", "most_fresh")
 
 
 def _require_columns(name: str, table: pl.DataFrame, columns: Iterable[str]) -> None:
