@@ -69,5 +69,5 @@ def test_steps_of_the_quickstart():
     file = find_study("quickstart")
     grid = build_grid(file, read_study(file))
     assert {grid.corpus.key, grid.tables.key} == snapshot(
-        {"corpus-f1-465b18d8d64e400a5283ddf8991d0d4c", "tables-f1-30a1edc0e2dc0c165a1fe5e0bf53f731"}
+        {"corpus-f1-465b18d8d64e400a5283ddf8991d0d4c", "tables-f1-b028c2cfd24892a20e79956315f99211"}
     )
