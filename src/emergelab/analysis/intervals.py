@@ -60,7 +60,7 @@ def effective_trials(
 
 
 def skewed_mean(
-    mean: np.ndarray, deviation: np.ndarray, skewness: np.ndarray, n: np.ndarray, level: float = LEVEL
+    mean: np.ndarray, deviation: np.ndarray, skewness: np.ndarray, n: np.ndarray, *, level: float = LEVEL
 ) -> Interval:
     """Return an interval for the mean of skewed values by Hall's transformation of Student's t.
 

@@ -160,7 +160,9 @@ def _axes(cells: pl.DataFrame, question: EmergenceQuestion) -> tuple[Axis, ...]:
     if enough:
         return enough
     counted = ", ".join(
-        f"{number} along {axis} (of {FEWEST_POINTS[axis]} that it takes)" for axis, number in points.items()
+        f"{points[axis]} along {axis} (of {FEWEST_POINTS[axis]} that it takes)"
+        for axis in AXES
+        if axis in points
     )
     entries = _ENTRIES.get(question.axis or "", "train.tokens, model.width or model.layers")
     raise UserError(

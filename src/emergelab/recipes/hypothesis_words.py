@@ -145,13 +145,17 @@ def _manner(of: Asked) -> str:
 
 def _entries(asked: Asked) -> str:
     parts = [
-        f"{name} {listing([_spaced(str(one)) for one in value] if isinstance(value, tuple) else [_spaced(str(value))])}"
+        f"{name} {listing([_said(name, one) for one in (value if isinstance(value, tuple) else (value,))])}"
         for name, value in asked
         if value is not None and name != "models"
     ]
     if asked.models is not None:
         parts.append(_models({name: list(values) for name, values in asked.models.chosen.items()}))
     return listing(parts)
+
+
+def _said(name: str, value: object) -> str:
+    return str(value) if name == "task" else _spaced(str(value))
 
 
 def _models(chosen: Mapping[str, Sequence[Json]]) -> str:

@@ -450,7 +450,7 @@ def _by_measure(
     for measure, domain in domains.items():
         if measure in frame["measure"]:
             axes = Axes(x=x, along=along, title=_TITLES[measure], domain=domain)
-            more = _crossings(frame, axes, scales) if "lane" in frame.columns else []
+            more = _crossings(frame, axes, scales, measure) if "lane" in frame.columns else []
             parts[measure] = _facet(
                 [*_guesses(axes, scales), *_estimates(frame, axes, scales), *more], frame, measure
             )
@@ -550,10 +550,10 @@ def _intervals(base: Chart, axes: Axes, scales: Scales) -> list[Chart]:
     return [base.mark_area(opacity=0.16, clip=True).encode(color=scales.colour, **axes.ends)]
 
 
-def _crossings(frame: pl.DataFrame, axes: Axes, scales: Scales) -> list[Chart]:
+def _crossings(frame: pl.DataFrame, axes: Axes, scales: Scales, measure: str) -> list[Chart]:
     """Return a bar from one end of a threshold's interval to the other, and a mark at the estimate between.
 
-    Bars of several series lie beside each other, about the level that they all have.
+    Bars of several series lie beside each other, about the level that they all have; above that of nats, which is low.
     """
     lanes = frame["lane"].drop_nulls().unique().sort().to_list()
     own = scales.colour if axes.along == "train_tokens" else alt.value(theme.variable("ink"))
@@ -562,7 +562,7 @@ def _crossings(frame: pl.DataFrame, axes: Axes, scales: Scales) -> list[Chart]:
     marks: list[Chart] = []
     for place, lane in enumerate(lanes):
         base = alt.Chart().transform_filter(f"datum.lane === {lane}")
-        offset = (place - (len(lanes) - 1) / 2) * _LANE
+        offset = (place - (len(lanes) - 1) * (1 if measure == NATS else 0.5)) * _LANE
         bar = base.mark_rule(strokeWidth=5, opacity=0.55, yOffset=offset, y2Offset=offset)
         marks.append(
             bar.encode(x=_at("from", axes.x), x2="to:Q", y=axes.at("crossed"), color=own, tooltip=tooltip)

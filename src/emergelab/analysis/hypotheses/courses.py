@@ -143,7 +143,8 @@ def jump(tables: Tables, course: Course, expected: Answer, random: Stream) -> Fi
         method=answer.metrics[0].jump.method,
     )
     verdicts: dict[Answer, Verdict] = {expected: SUPPORTED, "undecided": UNDECIDED}
-    return found(measured, verdicts.get(answer.verdict, NOT_SUPPORTED), f"{answer.verdict}: {answer.reason}")
+    reason = answer.reason if answer.verdict == "undecided" else f"{answer.verdict}: {answer.reason}"
+    return found(measured, verdicts.get(answer.verdict, NOT_SUPPORTED), reason)
 
 
 def _place(tables: Tables, course: Course, crossing: Crossing, random: Stream) -> _Place:

@@ -43,7 +43,7 @@ def largest_excess(
         deviation = np.maximum(deviation, np.sqrt(n * 2 / np.square(n + 2)))
     level = 1 - (1 - intervals.LEVEL) / len(rows)
     with np.errstate(invalid="ignore"):
-        lo, hi = intervals.skewed_mean(excess, deviation, skewness, n, level)
+        lo, hi = intervals.skewed_mean(excess, deviation, skewness, n, level=level)
     # Infinite nats exceed every bound; one prompt alone says nothing.
     lo = np.where(np.isinf(excess), excess, lo)
     known = not (np.isnan(lo) | np.isnan(np.where(np.isinf(excess), 0.0, hi))).any()
