@@ -11,8 +11,8 @@ from pathlib import Path
 
 from ratios import seconds, spread
 
-SETTINGS = ("train.tokens=[0.2e6, 0.4e6]", "train.seeds=2", "evaluate.prompts=256")
-REPETITIONS = 3
+SETTINGS = ("train.tokens=[0.75e6, 1.5e6]", "train.seeds=2", "evaluate.prompts=256")
+REPETITIONS = 2
 WORKERS = 2
 
 

@@ -99,8 +99,7 @@ def learning_gaps(prepared: Prepared) -> pl.DataFrame:
     against = pl.col("level").replace_strict(_AGAINST, default=None)
     rows = prepared.gaps.filter(TRAINED & (pl.col("against") == against) & pl.col("gap").is_not_null())
     prompts = at_most_shots(rows.filter((pl.col("level") == "prompts") & (pl.col("argument") == "fresh")))
-    whole = pl.col("skill").is_null() & pl.col("needed").is_null()
-    frame = pl.concat([_by_role(rows.filter((pl.col("level") == "documents") & whole)), prompts])
+    frame = pl.concat([_by_role(rows.filter(pl.col("level") == "documents")), prompts])
     return frame.with_columns(
         measure=pl.col("level").replace_strict(GAP),
         value="gap",

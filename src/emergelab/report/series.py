@@ -141,7 +141,7 @@ def prepare(content: ReportInput) -> Prepared:
         decay_share=_decay_share(content.run),
         bounds=_label_bounds(content.bounds, series, panels),
         together=_label_confronted(content.cumulative, content, of_cell, panels),
-        gaps=_label_confronted(content.gaps, content, of_cell, panels),
+        gaps=_label_confronted(_of_all_skills(content.gaps), content, of_cell, panels),
         printed=_label_printed(content.cumulative_gains, of_cell, panels),
         own_steps=_label_printed(content.decodings, of_cell, panels),
         emergence=_label_emergence(content.emergence, of_cell, panels),
@@ -239,6 +239,11 @@ def _cell_labels(content: ReportInput, of_cell: pl.DataFrame) -> pl.DataFrame:
     """Return what each cell is, and the names of its series."""
     cells = content.scores.select("cell", *_CELL, "seed").unique(maintain_order=True)
     return cells.join(of_cell, on=_CELL, how="left", nulls_equal=True)
+
+
+def _of_all_skills(gaps: pl.DataFrame | None) -> pl.DataFrame | None:
+    """Leave out what is about the tokens and prompts of single functions, which the page does not show."""
+    return None if gaps is None else gaps.filter(pl.col("skill").is_null() & pl.col("needed").is_null())
 
 
 def _label_confronted(
