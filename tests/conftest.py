@@ -13,10 +13,15 @@ for _variable in (
     os.environ.setdefault(_variable, "1")
 
 # ruff: noqa: E402
+import functools
 import pkgutil
+import re
 import sys
+from pathlib import Path
+from typing import Any
 
 import hypothesis
+import pytest
 from jaxtyping import install_import_hook
 
 import emergelab
@@ -41,3 +46,26 @@ def _check_signatures() -> None:
 
 
 _check_signatures()
+
+
+@functools.cache
+def _group_of_file(path: Path) -> str | None:
+    """Return the group that a file names with `pytest.mark.xdist_group`; None where it names none."""
+    named = re.search(r'mark\.xdist_group\("([^"]+)"\)', path.read_text(encoding="utf-8"))
+    return named.group(1) if named else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Send files of one group to one worker, so that what their tests share is made once; the largest groups first.
+
+    This is what `--dist loadgroup` is for, which loses the groups with pytest 9 (pytest-xdist 3.8 writes them into
+    names that pytest no longer reads).
+    """
+    from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415 - not there without pytest-xdist
+
+    class GroupScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group_of_file(config.rootpath / nodeid.partition("::")[0]) or nodeid
+
+    return GroupScheduling(config, log) if config.getvalue("dist") == "loadgroup" else None

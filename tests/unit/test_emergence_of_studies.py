@@ -39,6 +39,8 @@ from emergelab.scores.tables import ITEMS
 from report_tables import Design, report_input
 from study_runs import STUDY, command, refused, write_study
 
+pytestmark = pytest.mark.xdist_group("emergence of studies")
+
 SIZES = {16: 3_000, 32: 10_000, 64: 36_000}
 TOKENS = tuple(int(1e4 * 2**k) for k in range(8))
 THRESHOLD = {16: 400_000, 32: 300_000, 64: 100_000}

@@ -22,6 +22,8 @@ from emergelab.rng import stream
 from emergelab.theory.scaling import PUBLISHED
 from study_runs import command, refused
 
+pytestmark = pytest.mark.xdist_group("forecasts")
+
 LAW = PUBLISHED["besiroglu"]
 TASKS = {"half_acc": (0.5, 1.0), "quarter_acc": (0.25, 2.0), "open_acc": (0.0, 3.0)}
 
