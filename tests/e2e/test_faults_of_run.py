@@ -93,6 +93,7 @@ def caught(status: str, number: signal.Signals) -> bool:
     return all(handles_all)
 
 
+@pytest.mark.slow
 def test_a_full_disk_under_a_run(study: Path, tmp_path: Path):
     """The disk has room for the first artifact only; nothing finished is lost, and room is all it takes."""
     out = tmp_path / "small"

@@ -136,6 +136,7 @@ def test_a_disk_that_fills_up(size: str, good: Trial, tmp_path: Path):
     SUMMARY.append(f"full disk: of {size}, {len(had)} files were finished")
 
 
+@pytest.mark.slow
 def test_a_clock_that_went_backwards(good: Trial, copy: Trial):
     """What is finished may come from the future: times mean nothing."""
     future = time.time() + 1e8

@@ -64,7 +64,7 @@ def test_logits_equal_ours(exported: Path):
 def test_documents_survive_the_tokenizer(exported: Path):
     tokenizer = transformers.AutoTokenizer.from_pretrained(exported)
     context = read_checkpoint(exported / "model.safetensors").spec.context
-    documents = Corpus(LANGUAGE, stream(3, "data", 0), context=context - 1).sample(np.arange(300))
+    documents = Corpus(LANGUAGE, stream(3, "data", 0), context=context - 1).sample(np.arange(60))
     words = LANGUAGE.vocabulary.texts
     seen: set[int] = set()
     for tokens, length in zip(documents.tokens.tolist(), documents.lengths.tolist(), strict=True):
