@@ -34,8 +34,8 @@ test: $(BIN)/.installed-dev ## Check everything: lint, types, contracts, tests a
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync lint types contracts kernels
 	@$(MAKE) --no-print-directory tests
 
-# Both processes of the tests would compile them otherwise; here a core is idle.
-kernels: $(BIN)/.installed-dev
+# Both processes of the tests would compile them otherwise; while types are checked a core is idle.
+kernels: $(BIN)/.installed-dev ## Compile the kernels, once for each machine and version
 	@$(ONE_THREAD) $(BIN)/emergelab grammar sample functions -n 1 > /dev/null
 	@$(ONE_THREAD) $(BIN)/emergelab ideal functions --task single --shots 1 --prompts 2 --documents 2 > /dev/null
 
