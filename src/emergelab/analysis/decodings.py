@@ -11,10 +11,11 @@ from emergelab.analysis.groups import SCALE, by_cell, conform, limits, numbers, 
 from emergelab.analysis.seeds import (
     POOLED_MEAN,
     POOLED_SHARE,
+    beside_seeds,
     crossed,
     crossed_gains,
     crossed_shares,
-    repeated_runs,
+    over_seeds,
 )
 from emergelab.scores.tables import CURVES, SCORES
 
@@ -53,10 +54,7 @@ def decodings(items: pl.DataFrame, cells: pl.DataFrame) -> pl.DataFrame:
     """
     pairs = pl.concat([_pairs(part) for part in by_cell(with_shots(items))])
     single = _estimated(pairs)
-    seeds = pl.col("seed").is_not_null().cast(pl.Int32).alias("seeds")
-    described = cells.select("cell", *SCALE, "seed", seeds)
-    sized = single.join(described, on="cell", how="left", maintain_order="left")
-    frame = pl.concat([sized, _over_seeds(pairs, cells)], how="diagonal_relaxed")
+    frame = beside_seeds(single, over_seeds(pairs, cells, _GROUP, _pooled), cells)
     return conform(frame.sort([*_GROUP, *SCALE], nulls_last=True), DECODINGS)
 
 
@@ -106,27 +104,12 @@ def _estimated(pairs: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _over_seeds(pairs: pl.DataFrame, cells: pl.DataFrame) -> pl.DataFrame:
-    """Return a row without a cell for every group of at least five seeds, which answer the same prompts."""
-    scales = repeated_runs(cells.filter(pl.col("cell").is_in(pairs["cell"].unique().implode())))
-    if not scales:
-        return pl.DataFrame()
-    runs = pl.concat(scales).select("cell", *SCALE, "seed")
-    named = pairs.join(runs, on="cell", how="inner", maintain_order="left")
-    groups = [name for name in (*_GROUP, *SCALE) if name != "cell"]
-    frame = named.select(groups).unique(maintain_order=True).with_row_index("group")
-    answers = named.join(frame, on=groups, how="inner", nulls_equal=True, maintain_order="left")
-    for part in _pooled(answers):
-        frame = frame.join(part, on="group", how="left", maintain_order="left", validate="1:1")
-    return frame.with_columns(difference_method=pl.lit(POOLED_MEAN), shares_method=pl.lit(POOLED_SHARE))
-
-
 def _pooled(answers: pl.DataFrame) -> list[pl.DataFrame]:
     difference = crossed_gains(answers.with_columns(value=pl.col("free") - pl.col("forced")))
     shares = {name: crossed_shares(answers.with_columns(value=pl.col(name))) for name in _SHARES}
     counts = crossed(answers.with_columns(value=pl.col("free"))).select("group", "n", "seeds")
     return [
-        counts,
+        counts.with_columns(difference_method=pl.lit(POOLED_MEAN), shares_method=pl.lit(POOLED_SHARE)),
         *(
             pooled.select("group", pl.col("value").alias(name), *_ends_of(name))
             for name, pooled in {"difference": difference, **shares}.items()

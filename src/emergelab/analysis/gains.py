@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -18,7 +19,7 @@ from emergelab.analysis import estimate, intervals
 from emergelab.analysis.aggregate import CELLS
 from emergelab.analysis.groups import SCALE, by_cell, conform, limits, numbers, with_shots
 from emergelab.analysis.means import mean_columns, moments, step_columns
-from emergelab.analysis.seeds import POOLED_MEAN, crossed, crossed_gains, repeated_runs
+from emergelab.analysis.seeds import POOLED_MEAN, beside_seeds, crossed, crossed_gains, over_seeds
 from emergelab.scores.tables import CURVES, SCORES
 
 FULL = "full"
@@ -113,7 +114,7 @@ def _of_single(answers: pl.DataFrame, known: Known) -> pl.DataFrame:
     single = _estimated(pairs, _QUERY, ["nats_gain", "beyond", "beyond_nats"], _GAINED)
     shares = [column for name in _SHARES for column in _share_columns(single, name)]
     frame = single.with_columns(*shares, gain_method=pl.lit(estimate.PAIRED_SHARES))
-    pooled = _over_seeds(pairs, _QUERY, known, _GAINED)
+    pooled = over_seeds(pairs, known.cells, _QUERY, partial(_pooled_columns, gains=_GAINED))
     return _finished([frame, pooled], _QUERY, known, GAINS)
 
 
@@ -136,7 +137,7 @@ def _of_first(answers: pl.DataFrame, known: Known) -> pl.DataFrame:
     pairs = _beside_ideal(_added_up(answers), known, _SAVED)
     names = [name for gain in _SAVED for name in (gain.name, gain.beyond) if name]
     single = _estimated(pairs, _FIRST, names, _SAVED)
-    pooled = _over_seeds(pairs, _FIRST, known, _SAVED)
+    pooled = over_seeds(pairs, known.cells, _FIRST, partial(_pooled_columns, gains=_SAVED))
     return _finished([single, pooled], _FIRST, known, CUMULATIVE_GAINS)
 
 
@@ -290,24 +291,6 @@ def _share_columns(sums: pl.DataFrame, name: str) -> list[pl.Series]:
     return [pl.Series(name, (won - lost) / n), *limits(name, intervals.paired_shares(won, lost, n))]
 
 
-def _over_seeds(
-    pairs: pl.DataFrame, keys: Sequence[str], known: Known, gains: Sequence[_Gain]
-) -> pl.DataFrame:
-    """Return a row without a cell for every group of at least five seeds, which answer the same prompts."""
-    described = known.cells.filter(pl.col("cell").is_in(pairs["cell"].unique().implode()))
-    scales = repeated_runs(described)
-    if not scales or pairs.is_empty():
-        return pl.DataFrame()
-    cells = pl.concat(scales).select("cell", *SCALE, "seed")
-    named = pairs.join(cells, on="cell", how="inner", maintain_order="left")
-    groups = [name for name in (*keys, *SCALE) if name != "cell"]
-    frame = named.select(groups).unique(maintain_order=True).with_row_index("group")
-    answers = named.join(frame, on=groups, how="inner", nulls_equal=True, maintain_order="left")
-    for part in _pooled_columns(answers, gains):
-        frame = frame.join(part, on="group", how="left", maintain_order="left", validate="1:1")
-    return frame.with_columns(cell=pl.lit(None, dtype=pl.String), seed=pl.lit(None, dtype=pl.Int32))
-
-
 def _pooled_columns(answers: pl.DataFrame, gains: Sequence[_Gain]) -> list[pl.DataFrame]:
     parts = [crossed(_valued(answers, gains[0].name)).select("group", "n", "seeds")]
     for gain in gains:
@@ -358,11 +341,7 @@ def _finished(
 ) -> pl.DataFrame:
     """Add what each cell is and what the theory predicts of it; return the columns of `schema`, sorted."""
     single, pooled = parts
-    seeds = pl.col("seed").is_not_null().cast(pl.Int32).alias("seeds")
-    described = known.cells.select("cell", *SCALE, "seed", seeds)
-    sized = single.join(described, on="cell", how="left", maintain_order="left")
-    frame = pl.concat([sized, pooled], how="diagonal_relaxed")
-    frame = _predicted(frame, known)
+    frame = _predicted(beside_seeds(single, pooled, known.cells), known)
     missing = [
         pl.lit(None, dtype=kind).alias(name) for name, kind in schema.items() if name not in frame.columns
     ]

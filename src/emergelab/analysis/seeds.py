@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import polars as pl
 
@@ -87,6 +89,38 @@ def _pooled(runs: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
     pooled = pooled.filter(pl.col("seeds") >= FEWEST_SEEDS).join(of_all, how="cross")
     seedless = pl.lit(None, dtype=pl.Int32).alias("seed")
     return conform(pooled.with_columns(seedless, *_limits(pooled), *_methods()), CURVES)
+
+
+def over_seeds(
+    answers: pl.DataFrame,
+    cells: pl.DataFrame,
+    keys: Sequence[str],
+    measures: Callable[[pl.DataFrame], list[pl.DataFrame]],
+) -> pl.DataFrame:
+    """Return a row with `keys` but the cell, and the scale, for every group of at least five seeds; nothing else.
+
+    `answers` have cell, prompt and the keys; `measures` gets them with the number of their group (`group`) and their
+    seed, and returns parts with one row for each group. `cells` have the columns `aggregate.CELLS`.
+    """
+    scales = repeated_runs(cells.filter(pl.col("cell").is_in(answers["cell"].unique().implode())))
+    if not scales or answers.is_empty():
+        return pl.DataFrame()
+    runs = pl.concat(scales).select("cell", *SCALE, "seed")
+    named = answers.join(runs, on="cell", how="inner", maintain_order="left")
+    groups = [name for name in (*keys, *SCALE) if name != "cell"]
+    frame = named.select(groups).unique(maintain_order=True).with_row_index("group")
+    grouped = named.join(frame, on=groups, how="inner", nulls_equal=True, maintain_order="left")
+    for part in measures(grouped):
+        frame = frame.join(part, on="group", how="left", maintain_order="left", validate="1:1")
+    return frame
+
+
+def beside_seeds(single: pl.DataFrame, pooled: pl.DataFrame, cells: pl.DataFrame) -> pl.DataFrame:
+    """Return rows for single cells, with what each is, and those of `over_seeds`, whose cell and seed are null."""
+    seeds = pl.col("seed").is_not_null().cast(pl.Int32).alias("seeds")
+    described = cells.select("cell", *SCALE, "seed", seeds)
+    sized = single.join(described, on="cell", how="left", maintain_order="left")
+    return pl.concat([sized, pooled], how="diagonal_relaxed")
 
 
 def repeated_runs(scores: pl.DataFrame) -> list[pl.DataFrame]:

@@ -128,6 +128,11 @@ class _Limited(_Hypothesis):
         if self.above is not None and self.below is not None:
             raise ValueError(f"It has both above and below. {rule}. Leave one of them out")
 
+    def _require_limit(self, rule: str) -> None:
+        self._count_limits(rule)
+        if self.limit is None:
+            raise ValueError(f"It has neither above nor below. {rule}. Add for example above = 0")
+
 
 class DifferenceTest(_Limited):
     """A mean, or a difference of means, against a limit."""
@@ -141,10 +146,7 @@ class DifferenceTest(_Limited):
 
     @model_validator(mode="after")
     def _check(self) -> DifferenceTest:
-        rule = "A difference is held against one limit"
-        self._count_limits(rule)
-        if self.limit is None:
-            raise ValueError(f"It has neither above nor below. {rule}. Add for example above = 0")
+        self._require_limit("A difference is held against one limit")
         return self
 
 
@@ -171,10 +173,7 @@ class RankTest(_Limited):
 
     @model_validator(mode="after")
     def _check(self) -> RankTest:
-        rule = "A rank correlation is held against one limit"
-        self._count_limits(rule)
-        if self.limit is None:
-            raise ValueError(f"It has neither above nor below. {rule}. Add for example above = 0")
+        self._require_limit("A rank correlation is held against one limit")
         if self.unit == "choices" and self.measure == "examples":
             raise ValueError(
                 'measure = "examples" with unit = "choices": a choice of functions has too few prompts for its own '

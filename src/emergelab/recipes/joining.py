@@ -80,13 +80,12 @@ def make_tables(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> 
         name: pl.concat([part[name] for part in parts]).sort(order, nulls_last=True)
         for name, order in _ORDERS.items()
     }
-    prompts = [part["gaps"] for part in parts]
     tables |= {
         "losses": _losses(inputs, {run_of(record["cell"]): record for record in records}),
         "cells": _cells(cells, records, [settings.get(run_of(record["cell"]), {}) for record in records]),
-        "bounds": theory.bounds(),
-        "gaps": gaps([*prompts, *theory.document_gaps(folders)], cells),
-        "prompts": theory.prompts(),
+        "bounds": theory.bounds,
+        "gaps": gaps([*(part["gaps"] for part in parts), *theory.document_gaps(folders)], cells),
+        "prompts": theory.prompts,
         "emergence": _emergence(inputs),
     }
     hypotheses: Sequence[Mapping[str, Any]] = spec.get("hypotheses", ())
@@ -219,6 +218,7 @@ class _Theory:
         ]
         return pl.DataFrame(rows, schema=CELLS)
 
+    @cached_property
     def bounds(self) -> pl.DataFrame:
         """Return the bounds of all variants."""
         return pl.concat(
@@ -226,6 +226,7 @@ class _Theory:
             for variant, folder in self._folders.items()
         )
 
+    @cached_property
     def prompts(self) -> pl.DataFrame:
         """Return the prompts of all variants."""
         return pl.concat(
@@ -236,18 +237,18 @@ class _Theory:
     def known(self, cells: pl.DataFrame) -> Known:
         """Return what the gains of printed steps are held against: the ideal predictor of the whole grammar."""
         laws = {name: law for law, name in LAWS.items()}
-        return Known(cells=cells, against=self._against("full"), bounds=self.bounds(), laws=laws)
+        return Known(cells=cells, against=self._against("full"), bounds=self.bounds, laws=laws)
 
     def confronted(self, law: LawName) -> Confronted:
         """Return what the models are held against under a law."""
-        return Confronted(self._against(law), self.bounds().filter(pl.col("law") == law))
+        return Confronted(self._against(law), self.bounds.filter(pl.col("law") == law))
 
     def prompt_gaps(self, models: pl.DataFrame, ideal: pl.DataFrame, cells: Sequence[str]) -> pl.DataFrame:
         """Return what some models pay more for the answers of prompts, against each ideal predictor."""
         found: list[pl.DataFrame] = []
         for law, name in LAWS.items():
             suffix = pl.concat_str(pl.lit(","), "variant").fill_null("")
-            prompts = self.prompts().with_columns(ideal_cell=pl.concat_str(pl.lit(name), suffix))
+            prompts = self.prompts.with_columns(ideal_cell=pl.concat_str(pl.lit(name), suffix))
             against = self._against(law)
             found.append(prompt_gaps(models, ideal, {cell: against[cell] for cell in cells}, prompts))
         return pl.concat(found, how="diagonal_relaxed")
