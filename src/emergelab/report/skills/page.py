@@ -16,7 +16,7 @@ from emergelab.report import shell, theme, words
 from emergelab.report.figures import Figure
 from emergelab.report.skills import figures
 from emergelab.report.skills.content import SkillsInput
-from emergelab.report.skills.plots import MEANINGS
+from emergelab.report.plots import MEANINGS
 from emergelab.theory.curves import Curve, TupleKind, Tuples, failure, share
 from emergelab.theory.decoding import jump
 from emergelab.theory.needs import Wish, need

@@ -1,4 +1,4 @@
-"""One way to draw everything on the page of skills: lines of theory and points of simulation, in panels.
+"""One way to draw lines of theory and points of measurement, in panels.
 
 A frame has one mark to a row: panel, panel_rank, series, series_rank, mark (`line` or `point`), x, y, and for
 points lo and hi, which may be null.

@@ -1,0 +1,1 @@
+"""Skills of systems: competence, composition and emergence, from a table of outcomes."""
