@@ -29,7 +29,6 @@ _KNOWN: Mapping[str, tuple[str, ...]] = {
     "name": ("name", "metric", "task", "eval", "benchmark"),
     "value": ("value", "score", "result", "metric_value"),
 }
-ROLES = tuple(_KNOWN)
 
 
 @dataclass(frozen=True)
@@ -58,23 +57,33 @@ def find_columns(frame: pl.DataFrame, told: Mapping[str, str]) -> Columns:
 
     Raises TableError for a role or a column that there is not, and where parameters or tokens are not found.
     """
-    for role, column in told.items():
-        _require_role(role)
-        require_column(frame, column)
-    lower = {name.lower(): name for name in reversed(frame.columns)}
-    found = {
-        role: next((lower[name] for name in names if name in lower), None) for role, names in _KNOWN.items()
-    }
-    found |= told
+    found = recognised(frame, _KNOWN, told)
     for role in ("params", "tokens"):
         if found[role] is None:
             raise TableError(
                 f"No column was recognised as the {'parameters' if role == 'params' else 'tokens'} of a model among "
-                f"{_listed(frame)}. Every run needs both. Say which with --column {role}=NAME."
+                f"{listed(frame)}. Every run needs both. Say which with --column {role}=NAME."
             )
     if found["name"] is None or found["value"] is None:
         found["name"] = found["value"] = found["kind"] = None
     return Columns(**found)  # pyright: ignore[reportArgumentType] - parameters and tokens were found
+
+
+def recognised(
+    frame: pl.DataFrame, known: Mapping[str, tuple[str, ...]], told: Mapping[str, str]
+) -> dict[str, str | None]:
+    """Return the column of each role in `known`: as `told`, else the first of its names that the table has.
+
+    Upper and lower case are alike. Raises TableError for a role or a column that there is not.
+    """
+    for role, column in told.items():
+        _require_role(role, tuple(known))
+        require_column(frame, column)
+    lower = {name.lower(): name for name in reversed(frame.columns)}
+    found = {
+        role: next((lower[name] for name in names if name in lower), None) for role, names in known.items()
+    }
+    return found | dict(told)
 
 
 def read_told(settings: list[str]) -> dict[str, str]:
@@ -94,10 +103,13 @@ def require_column(frame: pl.DataFrame, name: str) -> None:
         raise TableError(f"The table has no column {name[:100]!r}. {suggestion(name, frame.columns)}")
 
 
-def _require_role(role: str) -> None:
-    if role not in ROLES:
-        raise TableError(f"Got the role {role[:100]!r} of a column. Roles are {', '.join(ROLES)}.")
+def _require_role(role: str, roles: tuple[str, ...]) -> None:
+    if role not in roles:
+        raise TableError(
+            f"Got the role {role[:100]!r} of a column. Roles are {', '.join(roles)}. {suggestion(role, roles)}"
+        )
 
 
-def _listed(frame: pl.DataFrame) -> str:
+def listed(frame: pl.DataFrame) -> str:
+    """Return the names of a table's first columns, for a message."""
     return ", ".join(frame.columns[:12]) + (", …" if len(frame.columns) > 12 else "")  # noqa: PLR2004
