@@ -9,8 +9,8 @@ import math
 import numpy as np
 import polars as pl
 
-from emergelab.report.skills.content import SkillsInput
 from emergelab.report.plots import LINE, POINT, Axis, Plot, rows
+from emergelab.report.skills.content import SkillsInput
 from emergelab.theory.curves import Curve, TupleKind, Tuples, failure
 from emergelab.theory.decoding import jump, texts_for
 

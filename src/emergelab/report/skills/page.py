@@ -4,38 +4,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 
-from emergelab.report import shell, theme, words
-from emergelab.report.figures import Figure
+from emergelab.report import words
+from emergelab.report.sections import Head, Section, Table, write_sections_page
 from emergelab.report.skills import figures
 from emergelab.report.skills.content import SkillsInput
-from emergelab.report.plots import MEANINGS
 from emergelab.theory.curves import Curve, TupleKind, Tuples, failure, share
 from emergelab.theory.decoding import jump
 from emergelab.theory.needs import Wish, need
 from emergelab.theory.scaling import LINKS, PUBLISHED
 
-_SIZES = 4
 _BETAS = (1.5, 2.0, 3.0, 4.0, 8.0)
 _SHARES = ((0.05, 8), (0.05, 16), (0.1, 4), (0.1, 8), (0.1, 16))
 _WISHES = ((0.8, 0.9, 1), (0.8, 0.9, 2), (0.8, 0.9, 4), (0.9, 0.95, 1))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """A table of the page: cells as text, the first of each row its head."""
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    note: str
 
 
 def write_skills_page(content: SkillsInput, directory: Path) -> Path:
@@ -43,85 +28,64 @@ def write_skills_page(content: SkillsInput, directory: Path) -> Path:
 
     Raises `ArtifactError` where the folder holds something else than a page, or cannot be written.
     """
-    return shell.replaced(directory, lambda folder: _write(content, folder))
-
-
-def _write(content: SkillsInput, folder: Path) -> None:
-    sections = _sections(content)
-    (folder / "index.html").write_text(render(content, sections), encoding="utf-8")
-    (folder / "figures").mkdir()
-    colours = theme.palette("light", _SIZES)
-    for figure in (figure for section in sections for figure in section["figures"]):
-        shell.write_figure(figure, folder / "figures", colours)
-
-
-def render(content: SkillsInput, sections: Sequence[dict[str, Any]]) -> str:
-    """Return the page's HTML."""
-    drawn = [
-        {**section, "figures": [shell.shown(figure, MEANINGS) for figure in section["figures"]]}
-        for section in sections
-    ]
-    return shell.rendered(
-        "skills.html.j2",
-        _SIZES,
+    head = Head(
+        mark="skills in theory",
+        title="Skills in theory",
+        lead="What a share of failing text-pieces says of the skills behind them, when skills emerge together, when "
+        "they are learnt at once, and when a model has made something new.",
+        found_title="What follows",
         found=_found(content),
-        sections=drawn,
-        settings=list(content.settings.items()),
+        settings=content.settings,
     )
+    return write_sections_page(head, _sections(content), directory)
 
 
-def _sections(content: SkillsInput) -> list[dict[str, Any]]:
-    def drawn(*plots: Any) -> list[Figure]:
-        return [plot.figure() for plot in plots]
-
+def _sections(content: SkillsInput) -> list[Section]:
     return [
-        {
-            "name": "curves",
-            "title": "What failing pieces say of skills",
-            "text": "Text-pieces need k skills each. A share θ of them fails, whichever they are, and charges "
+        Section(
+            name="curves",
+            title="What failing pieces say of skills",
+            text="Text-pieces need k skills each. A share θ of them fails, whichever they are, and charges "
             "all of its skills. Four "
             "curves bound the failure of the worst share α of skills: the theorem of Arora and Goyal (2023), a "
             "sharper form, the "
             "exact worst case, and what the mean alone says (Markov).",
-            "figures": drawn(
-                figures.contours_by_k(), figures.contours_by_theta(), figures.contours_of_tuples()
-            ),
-            "tables": [_smallest_shares(), _needs()],
-        },
-        {
-            "name": "simulated",
-            "title": "Simulation",
-            "text": "Graphs of skills and pieces, drawn at random, with failing sets of three kinds.",
-            "figures": drawn(figures.simulation(content)),
-            "tables": [_attacks(content)],
-        },
-        {
-            "name": "learning",
-            "title": "Learning as decoding",
-            "text": "There are R texts for each skill, each with a Poisson number of skills, c in the mean. A "
+            figures=(figures.contours_by_k(), figures.contours_by_theta(), figures.contours_of_tuples()),
+            tables=[_smallest_shares(), _needs()],
+        ),
+        Section(
+            name="simulated",
+            title="Simulation",
+            text="Graphs of skills and pieces, drawn at random, with failing sets of three kinds.",
+            figures=[figures.simulation(content)],
+            tables=[_attacks(content)],
+        ),
+        Section(
+            name="learning",
+            title="Learning as decoding",
+            text="There are R texts for each skill, each with a Poisson number of skills, c in the mean. A "
             "text with one unknown skill "
             "teaches it. What stays unknown follows the density evolution of erasure codes: q = exp(−cR exp(−cq)).",
-            "figures": drawn(figures.decoding(content)),
-            "tables": [_jumps()],
-        },
-        {
-            "name": "beyond",
-            "title": "Beyond parrots",
-            "text": "A corpus of L sentences holds a share of at most p_s^k · p_t · L of all combinations of k "
+            figures=[figures.decoding(content)],
+            tables=[_jumps()],
+        ),
+        Section(
+            name="beyond",
+            title="Beyond parrots",
+            text="A corpus of L sentences holds a share of at most p_s^k · p_t · L of all combinations of k "
             "skills and a topic, if skills "
             "and topics occur independently. Who succeeds at more has made some that nobody wrote.",
-            "figures": drawn(figures.novelty(content), figures.cooccurrence(content)),
-            "tables": [_board(content), _lifts(content)],
-        },
-        {
-            "name": "evaluation",
-            "title": "How large an evaluation must be",
-            "text": "The variance of a mean mark has parts: what generations of one combination have in common, "
+            figures=(figures.novelty(content), figures.cooccurrence(content)),
+            tables=[_board(content), _lifts(content)],
+        ),
+        Section(
+            name="evaluation",
+            title="How large an evaluation must be",
+            text="The variance of a mean mark has parts: what generations of one combination have in common, "
             "what a generation has of its "
             "own, what graders disagree on one by one, and what they disagree on in the mean.",
-            "figures": drawn(figures.design(content)),
-            "tables": [],
-        },
+            figures=[figures.design(content)],
+        ),
     ]
 
 

@@ -1,0 +1,75 @@
+"""A page made of sections: what follows from it first, then figures and tables under their titles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from emergelab.report import shell, theme
+from emergelab.report.plots import MEANINGS, Plot
+
+_SIZES = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of the page: cells as text, the first of each row its head."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A part of the page; `text` has an empty line between paragraphs, `name` is its anchor."""
+
+    name: str
+    title: str
+    text: str
+    figures: Sequence[Plot] = ()
+    tables: Sequence[Table] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """What stands above and below the sections: `found` comes first, `settings` say how the page was made."""
+
+    mark: str
+    title: str
+    lead: str
+    found_title: str
+    found: Sequence[str]
+    settings: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def write_sections_page(head: Head, sections: Sequence[Section], directory: Path) -> Path:
+    """Write `index.html` and `figures/` into `directory` and return the page's path.
+
+    Raises `ArtifactError` where the folder holds something else than a page, or cannot be written.
+    """
+    return shell.replaced(directory, lambda folder: _write(head, sections, folder))
+
+
+def _write(head: Head, sections: Sequence[Section], folder: Path) -> None:
+    figures = folder / "figures"
+    figures.mkdir()
+    colours = theme.palette("light", _SIZES)
+    drawn: list[dict[str, object]] = []
+    for section in sections:
+        made = [plot.figure() for plot in section.figures]
+        for figure in made:
+            shell.write_figure(figure, figures, colours)
+        drawn.append(
+            {
+                "name": section.name,
+                "title": section.title,
+                "text": section.text,
+                "figures": [shell.shown(figure, MEANINGS) for figure in made],
+                "tables": section.tables,
+            }
+        )
+    page = shell.rendered("sections.html.j2", _SIZES, head=head, sections=drawn)
+    (folder / "index.html").write_text(page, encoding="utf-8")
