@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,9 +34,18 @@ RunArgument = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def new_group(purpose: str) -> typer.Typer:
+class ReportGroup(TyperGroup):
+    """A group of commands whose `report` is meant where a file stands in the place of a command."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        """Put the command's name before its arguments."""
+        named = not args or args[0] in {*self.commands, *ctx.help_option_names}
+        return super().parse_args(ctx, args if named else ["report", *args])
+
+
+def new_group(purpose: str, kind: type[TyperGroup] = TyperGroup) -> typer.Typer:
     """Return an empty group of commands."""
-    return typer.Typer(no_args_is_help=True, help=purpose)
+    return typer.Typer(no_args_is_help=True, help=purpose, cls=kind)
 
 
 def console() -> Console:

@@ -9,10 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
-from emergelab.cli.options import JsonOption, new_group
+from emergelab.cli.options import JsonOption, ReportGroup, new_group
 from emergelab.cli.tables import print_table
 
-skills_app = new_group("Skills in theory: curves, simulated graphs, learning as decoding, novelty, design.")
+skills_app = new_group(
+    "Skills of language models, from tables of results, and in theory. `emergelab skills FILE --out DIR` is short for "
+    "`skills report`.",
+    ReportGroup,
+)
 
 
 class Kind(StrEnum):
@@ -84,6 +88,40 @@ def curve_command(
         typer.echo(json.dumps(found, indent=1, allow_nan=False))
         return
     _print_curves(found)
+
+
+ColumnOption = Annotated[
+    list[str] | None,
+    typer.Option("--column", metavar="ROLE=NAME", help="Say which column of the file is what."),
+]
+SkillsOption = Annotated[
+    Path | None,
+    typer.Option("--skills", metavar="FILE", help="Table of tasks and the skills of each: task, skills."),
+]
+
+
+@skills_app.command("report")
+def report_command(
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="Results, an answer to a row: Parquet, CSV, JSON lines, `composition_outcomes`, or a run's folder.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The folder of the page; a page there is replaced.")],
+    column: ColumnOption = None,
+    skills: SkillsOption = None,
+    key: Annotated[int, typer.Option(min=0, help="The key of everything that is drawn.")] = 0,
+) -> None:
+    """Make the page of a table of results: faults, competence, composition, emergence, and what follows."""
+    from emergelab.cli.progress import counting  # noqa: PLC0415
+    from emergelab.recipes.skill_report import ReportQuestion, write_report  # noqa: PLC0415
+
+    question = ReportQuestion(file=file, columns=tuple(column or ()), skills_of=skills, key=key)
+    with counting("parts", interrupted="Interrupted: no page was written.") as told:
+        page = write_report(question, out, told)
+    typer.echo(f"The page is {page}.")
 
 
 @skills_app.command("need")

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import polars as pl
+from polars import selectors
+
 from emergelab.report import shell, theme
 from emergelab.report.plots import MEANINGS, Plot
 
@@ -14,12 +17,17 @@ _SIZES = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table of the page: cells as text, the first of each row its head."""
+    """A table of the page: cells as text, the first of each row its head.
+
+    `whole`, where there is one, is written as CSV beside the page under `name`; lists in it become `a+b`.
+    """
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     note: str
+    name: str | None = None
+    whole: pl.DataFrame | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,18 +43,21 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """What stands above and below the sections: `found` comes first, `settings` say how the page was made."""
+    """What stands above and below the sections.
+
+    `found` comes first, sentences under the question that they answer; `settings` say how the page was made.
+    """
 
     mark: str
     title: str
     lead: str
     found_title: str
-    found: Sequence[str]
+    found: Mapping[str, Sequence[str]]
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def write_sections_page(head: Head, sections: Sequence[Section], directory: Path) -> Path:
-    """Write `index.html` and `figures/` into `directory` and return the page's path.
+    """Write `index.html`, `figures/` and `tables/` into `directory` and return the page's path.
 
     Raises `ArtifactError` where the folder holds something else than a page, or cannot be written.
     """
@@ -71,5 +82,17 @@ def _write(head: Head, sections: Sequence[Section], folder: Path) -> None:
                 "tables": section.tables,
             }
         )
+    _write_tables(sections, folder / "tables")
     page = shell.rendered("sections.html.j2", _SIZES, head=head, sections=drawn)
     (folder / "index.html").write_text(page, encoding="utf-8")
+
+
+def _write_tables(sections: Sequence[Section], folder: Path) -> None:
+    whole = {table.name: table.whole for section in sections for table in section.tables if table.name}
+    if not whole:
+        return
+    folder.mkdir()
+    for name, frame in whole.items():
+        if frame is not None:
+            flat = frame.with_columns(selectors.list().list.join("+"))
+            flat.write_csv(folder / f"{name}.csv")

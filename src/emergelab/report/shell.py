@@ -22,7 +22,7 @@ from emergelab.report import theme, words
 from emergelab.report.figures import VEGA_LITE, Figure, png, svg
 
 _MOST_ROWS = 400
-_PARTS = {"index.html", "figures"}
+_PARTS = {"index.html", "figures", "tables"}
 
 
 def replaced(directory: Path, write: Callable[[Path], None]) -> Path:
@@ -142,7 +142,8 @@ def _read(name: str) -> str:
 def _require_own(directory: Path) -> None:
     if not directory.exists():
         return
-    if not directory.is_dir() or {entry.name for entry in directory.iterdir()} - _PARTS:
+    names = {entry.name for entry in directory.iterdir()} if directory.is_dir() else {""}
+    if names - _PARTS or (names and "index.html" not in names):
         raise ArtifactError(
             f"{directory} holds something else than a report. A report takes the place of its whole folder. "
             "Name a new folder, or an older report's."

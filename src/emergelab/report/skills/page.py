@@ -34,7 +34,7 @@ def write_skills_page(content: SkillsInput, directory: Path) -> Path:
         lead="What a share of failing text-pieces says of the skills behind them, when skills emerge together, when "
         "they are learnt at once, and when a model has made something new.",
         found_title="What follows",
-        found=_found(content),
+        found={"": _found(content)},
         settings=content.settings,
     )
     return write_sections_page(head, _sections(content), directory)
