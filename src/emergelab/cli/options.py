@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,10 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.core import TyperGroup
 
+from emergelab.errors import UserError
+
 if TYPE_CHECKING:
     from rich.console import Console
+    from typer._click import Context
 
 ROWS_ON_SCREEN = 40
+_ALIKE = 0.7  # of two names, one of which may be the other mistyped
 
 
 class Format(StrEnum):
@@ -37,10 +42,14 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 class ReportGroup(TyperGroup):
     """A group of commands whose `report` is meant where a file stands in the place of a command."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
-        """Put the command's name before its arguments."""
-        named = not args or args[0] in {*self.commands, *ctx.help_option_names}
-        return super().parse_args(ctx, args if named else ["report", *args])
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """Put the command's name before its arguments. Raises UserError for what looks like another command's."""
+        if not args or args[0] in {*self.commands, *ctx.help_option_names}:
+            return super().parse_args(ctx, args)
+        meant = difflib.get_close_matches(args[0], self.commands, n=1, cutoff=_ALIKE)
+        if meant and not Path(args[0]).exists():
+            raise UserError(f"There is neither a file nor a command {args[0]!r}. Did you mean '{meant[0]}'?")
+        return super().parse_args(ctx, ["report", *args])
 
 
 def new_group(purpose: str, kind: type[TyperGroup] = TyperGroup) -> typer.Typer:
