@@ -243,7 +243,8 @@ def _derive_losses(reading: _Reading) -> None:
     """Derive nats and cloze losses from what there is of them."""
     if not reading.has("nats"):
         if reading.has("nats_per_token", "answer_tokens"):
-            reading.add("nats", pl.col("nats_per_token") * pl.col("answer_tokens"))
+            # An infinite cost of an answer without tokens stays infinite, and is not a number otherwise.
+            reading.add("nats", (pl.col("nats_per_token") * pl.col("answer_tokens")).fill_nan(float("inf")))
         elif reading.has("probability"):
             reading.add("nats", -pl.col("probability").log())
     if reading.has("cloze_loss"):
