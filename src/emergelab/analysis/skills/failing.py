@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from emergelab.outcomes.coherence import coherence
+from emergelab.outcomes.coherence import losses_fit
 
 CLOZE = "cloze loss >= 1/2"
 WRONG = "wrong answer"
@@ -22,16 +22,12 @@ def with_failures(frame: pl.DataFrame) -> pl.DataFrame:
 
     The rule is `CLOZE` for systems with cloze losses, unless right and wrong answers contradict these; else `WRONG`.
     """
-    rule = (
-        pl.when(pl.col("system").is_in(_read_by_losses(frame))).then(pl.lit(CLOZE)).otherwise(pl.lit(WRONG))
-    )
+    rule = pl.when(pl.col("system").is_in(_read_by_losses(frame))).then(pl.lit(CLOZE)).otherwise(pl.lit(WRONG))
     by_loss = pl.col("cloze_loss").fill_nan(None) >= LIMIT
     failed = pl.when(pl.col("fails_by") == CLOZE).then(by_loss).otherwise(~pl.col("correct"))
     return frame.with_columns(rule.alias("fails_by")).with_columns(failed.alias("fails"))
 
 
 def _read_by_losses(frame: pl.DataFrame) -> list[str]:
-    measured = frame.group_by("system").agg(pl.col("cloze_loss").fill_nan(None).count())
-    contradicted = coherence(frame).filter(~pl.col("fits"))["system"].to_list()
-    read = (pl.col("cloze_loss") > 0) & ~pl.col("system").is_in(contradicted)
-    return measured.filter(read)["system"].to_list()
+    with_losses = frame.filter(pl.col("cloze_loss").is_not_nan())["system"].unique()
+    return sorted(losses_fit(frame).intersection(with_losses))

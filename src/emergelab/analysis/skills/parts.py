@@ -296,8 +296,7 @@ def _only_answers(asked: pl.DataFrame) -> pl.DataFrame:
 
 
 def _no_chains() -> pl.DataFrame:
-    kinds = dict.fromkeys(("unit", "item", "position", "single"), pl.UInt32)
-    return pl.DataFrame(schema=kinds)
+    return pl.DataFrame(schema=pl.Schema([(name, pl.UInt32) for name in ("unit", "item", "position", "single")]))
 
 
 def _matched(items: pl.DataFrame, chains: pl.DataFrame) -> pl.DataFrame:
