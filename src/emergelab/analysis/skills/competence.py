@@ -1,10 +1,10 @@
 """Competence by skill and by tuple of skills: how often a system is right, and how often it fails.
 
-The competence of a skill is the success rate on all pieces that need it, whatever else they need; beside it stands the
-success on pieces that need it alone. Failure is what the skill paper charges: failing edges over edges, where a piece
-has one edge for each time that it needs the skill. A piece that does not fail is only known to be right more often than
-not, so that the two are two numbers. Which pieces a skill is measured on differs between systems: `pieces` and `tasks` count
-them, and only `changes` compares the same ones.
+The competence of a skill is the success rate on all pieces that need it, whatever else they need; beside it stands
+the success on pieces that need it alone. Failure is what the skill paper charges: failing edges over edges, where a
+piece has one edge for each time that it needs the skill. A piece that does not fail is only known to be right more
+often than not, so that the two are two numbers. Which pieces a skill is measured on differs between systems: `pieces`
+and `tasks` count them, and only `changes` compares the same ones.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import polars as pl
 
 from emergelab.analysis import estimate, intervals
 from emergelab.analysis.comparison import holm, mcnemar_p, student_p
-from emergelab.analysis.groups import limits, numbers
+from emergelab.analysis.groups import numbers
 from emergelab.analysis.skills.pieces import Pieces
 from emergelab.analysis.skills.shares import item_sums, ratio_of, share_columns
 
@@ -147,9 +147,7 @@ def _simple(rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
 
 def _change_columns(sums: pl.DataFrame) -> list[pl.Series | pl.Expr]:
     change, variance = ratio_of(sums)
-    gained, lost, same, n, items, heaviest = numbers(
-        sums, "gained", "lost", "same", "n", "items", "heaviest"
-    )
+    gained, lost, same, n, items, heaviest = numbers(sums, "gained", "lost", "same", "n", "items", "heaviest")
     # That nothing changed this time does not say that nothing can: as if one item had gained and one lost.
     floored = np.maximum(variance, 2 / np.square(items + 2))
     single = (items == n) & (heaviest == 1) & (gained + lost + same == n)

@@ -22,7 +22,9 @@ def with_failures(frame: pl.DataFrame) -> pl.DataFrame:
 
     The rule is `CLOZE` for systems with cloze losses, unless right and wrong answers contradict these; else `WRONG`.
     """
-    rule = pl.when(pl.col("system").is_in(_read_by_losses(frame))).then(pl.lit(CLOZE)).otherwise(pl.lit(WRONG))
+    rule = (
+        pl.when(pl.col("system").is_in(_read_by_losses(frame))).then(pl.lit(CLOZE)).otherwise(pl.lit(WRONG))
+    )
     by_loss = pl.col("cloze_loss").fill_nan(None) >= LIMIT
     failed = pl.when(pl.col("fails_by") == CLOZE).then(by_loss).otherwise(~pl.col("correct"))
     return frame.with_columns(rule.alias("fails_by")).with_columns(failed.alias("fails"))

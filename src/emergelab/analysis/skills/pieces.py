@@ -19,9 +19,10 @@ _BITS = 32
 class Pieces:
     """Answers by piece, and what their codes stand for.
 
-    `frame` has one row for each cell and piece: cell, task, piece and tuple (codes), item (code: pieces of one item, that
-    is of one input, may depend on each other), correct and fails (float64, means over repeated answers, null where
-    unknown). `cells` has cell, `CELL`, `SCALE` and fails_by, `tasks` task and name, `tuples` tuple, skills and k.
+    `frame` has one row for each cell and piece: cell, task, piece and tuple (codes), item (code: pieces of one item,
+    that is of one input, may depend on each other), correct and fails (float64, means over repeated answers, null
+    where unknown). `cells` has cell, `CELL`, `SCALE` and fails_by, `tasks` task and name, `tuples` tuple, skills and
+    k.
     """
 
     frame: pl.DataFrame

@@ -1,8 +1,8 @@
 """Shares over pieces that may depend on each other: pieces of one item are drawn together, items independently.
 
-A share is a ratio of sums over items (Cochran 1977, Sampling Techniques, section 6). Its interval is Wilson's for as many
-independent trials as have the ratio's variance, with Student's quantile for the number of items (Franco et al. 2019):
-unlike the plain ratio's it has a width where all pieces fail, and stays within 0 and 1.
+A share is a ratio of sums over items (Cochran 1977, Sampling Techniques, section 6). Its interval is Wilson's for as
+many independent trials as have the ratio's variance, with Student's quantile for the number of items (Franco et al.
+2019): unlike the plain ratio's it has a width where all pieces fail, and stays within 0 and 1.
 """
 
 from __future__ import annotations
