@@ -1,0 +1,151 @@
+"""Tallies of a table of outcomes that several screens share, each made once and when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import polars as pl
+
+from emergelab.outcomes.findings import Finding, Severity
+from emergelab.outcomes.schema import CELL, cells
+
+SURE = 0.05
+"""The error that all tests of one question may make together."""
+
+LUCK = 0.01
+"""Accuracy that no skill is needed for even where answers are open: they are hit or scored right now and then."""
+
+
+class Survey:
+    """A table of `OUTCOMES` and its tallies."""
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self.frame = frame
+
+    @cached_property
+    def cells(self) -> pl.DataFrame:
+        """`schema.cells`, with the place of each checkpoint in its system, 0 the first."""
+        place = pl.int_range(pl.len()).over("system").cast(pl.Int64)
+        return cells(self.frame).with_columns(place=place)
+
+    @cached_property
+    def systems(self) -> tuple[str, ...]:
+        """Names, in order."""
+        return tuple(self.cells["system"].unique().sort())
+
+    @cached_property
+    def items(self) -> pl.DataFrame:
+        """Task, piece, skills, input and target of each item, by task and piece."""
+        first = (pl.col(name).first() for name in ("skills", "input", "target"))
+        return self.frame.lazy().group_by("task", "piece").agg(first).sort("task", "piece").collect()
+
+    @cached_property
+    def tasks(self) -> pl.DataFrame:
+        """Of each task: skills, items, targets known, distinct ones, the most frequent one and its share, copied.
+
+        `skills` are those of most items, `copied` is the share of items whose target is the input. Shares are null
+        without targets. `guess` is what can be had without any skill: by copying, or by the most frequent target of
+        the other items, and `LUCK` at least.
+        """
+        target = pl.col("target").drop_nulls()
+        counts = target.unique_counts()
+        others = (counts.max() - 1) / (target.len() - 1)
+        copied = (pl.col("target") == pl.col("input")).mean()
+        return (
+            self.items.group_by("task")
+            .agg(
+                pl.col("skills").mode().first(),
+                items=pl.len(),
+                known=target.len(),
+                distinct=target.n_unique(),
+                top=target.unique(maintain_order=True).get(counts.arg_max(), null_on_oob=True),
+                majority=counts.max() / target.len(),
+                copied=copied,
+                guess=pl.max_horizontal(others.fill_nan(None), copied, pl.lit(LUCK)),
+            )
+            .sort("task")
+        )
+
+    @cached_property
+    def tallies(self) -> pl.DataFrame:
+        """Of each task at each cell: rows, items with right or wrong answers, items answered, accuracy, chance, guess.
+
+        `accuracy` is the share of right answers, null where nothing is known. `guess` is the larger one of chance and
+        the task's.
+        """
+        found = (
+            self.frame.lazy()
+            .group_by(*CELL, "task")
+            .agg(
+                rows=pl.len(),
+                items=pl.col("piece").filter(pl.col("correct").is_not_null()).n_unique(),
+                answered=pl.col("piece").n_unique(),
+                accuracy=pl.col("correct").mean(),
+                chance=pl.col("chance").mean(),
+            )
+            .collect()
+        )
+        places = self.cells.select(*CELL, "train_tokens", "place")
+        guess = self.tasks.select("task", open="guess")
+        return (
+            found.join(places, on=CELL, how="left")
+            .join(guess, on="task", how="left")
+            .with_columns(guess=pl.max_horizontal("chance", "open"))
+            .drop("open")
+            .sort("system", "place", "task")
+        )
+
+    @cached_property
+    def measured(self) -> pl.DataFrame:
+        """`tallies` with right or wrong answers; `p`, the chance to be right so often by guessing; `high`.
+
+        `high` is the upper 95 % limit of accuracy alone (Clopper and Pearson 1934). Binomial with one trial for each
+        item: repeated answers to an item count as one that is partly right.
+        """
+        from scipy.special import betainc, betaincinv  # noqa: PLC0415  slow to load, and not all screens need it
+
+        known = self.tallies.filter(pl.col("accuracy").is_not_null())
+        right = (known["accuracy"] * known["items"]).to_numpy()
+        trials, guess = known["items"].to_numpy(), known["guess"].to_numpy()
+        p = betainc(right, trials - right + 1, guess)
+        p[right == 0] = 1.0
+        high = betaincinv(right + 1, (trials - right).clip(1e-9), 1 - SURE)
+        return known.with_columns(p=pl.Series(p, dtype=pl.Float64), high=pl.Series(high, dtype=pl.Float64))
+
+    def finding(  # noqa: PLR0913  a finding has so many parts
+        self,
+        screen: str,
+        severity: Severity,
+        about: str,
+        *,
+        message: str,
+        consequence: str,
+        tasks: Sequence[str] = (),
+        systems: Sequence[str] | None = None,
+        rows: int | None = None,
+        unfit: str | None = None,
+        details: pl.DataFrame | None = None,
+    ) -> Finding:
+        """Return a finding; rows are those of its tasks, of all tasks if it names none, in its systems."""
+        named = tuple(self.systems if systems is None else systems)
+        touched = self._rows(named, tasks) if rows is None else rows
+        return Finding(
+            screen=screen,
+            severity=severity,
+            about=about,
+            systems=named,
+            tasks=tuple(tasks),
+            rows=touched,
+            share=touched / self.frame.height,
+            message=message,
+            consequence=consequence,
+            unfit=unfit,
+            details=pl.DataFrame() if details is None else details,
+        )
+
+    def _rows(self, systems: Sequence[str], tasks: Sequence[str]) -> int:
+        chosen = pl.col("system").is_in(list(systems))
+        if tasks:
+            chosen &= pl.col("task").is_in(list(tasks))
+        return int(self.tallies.filter(chosen)["rows"].sum())
