@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import polars as pl
 
-from emergelab.outcomes import level_screens, target_screens
+from emergelab.outcomes import jumps, level_screens, target_screens
 from emergelab.outcomes.findings import Finding, by_severity
 from emergelab.outcomes.survey import Survey
 
@@ -30,6 +30,7 @@ SCREENS: tuple[Screen, ...] = (
     level_screens.saturated,
     level_screens.before_learning,
     level_screens.few_items,
+    jumps.implausible_jumps,
 )
 
 

@@ -41,6 +41,11 @@ class Survey:
         return self.frame.lazy().group_by("task", "piece").agg(first).sort("task", "piece").collect()
 
     @cached_property
+    def repeated(self) -> bool:
+        """Whether a system answered an item more than once at a checkpoint."""
+        return bool((self.tallies["rows"] > self.tallies["answered"]).any())
+
+    @cached_property
     def tasks(self) -> pl.DataFrame:
         """Of each task: skills, items, targets known, distinct ones, the most frequent one and its share, copied.
 
