@@ -144,7 +144,7 @@ def test_the_examples_of_hypotheses_can_be_read_and_laid_out(tmp_path: Path):
     study = (
         'grammar = { name = "pairs", pair.silent = [0.1, 0.9] }\nmodel = { width = 16, heads = 2 }\n'
         "train = { tokens = [1e3, 2e3, 3e3, 4e3, 4.5e3, 6e3] }\n"
-        'evaluate = { tasks = ["single", "pair"] }\n'
+        'evaluate = { tasks = ["single", "pair"] }\nskills = { documents = 8 }\n'
     )
     one = "models = { pair.silent = 0.1 }\n"  # a curve is of one setting
     texts = [text + one if "axis" in text else text for text in examples]

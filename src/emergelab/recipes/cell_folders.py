@@ -13,6 +13,9 @@ from emergelab.spec import Json
 RUN, CELL, EMERGENCE = "run ", "cell ", "emergence "
 """Before the names of runs, cells and tasks, in the names of a step's inputs."""
 
+PIECES, TEXTS = "pieces of ", "texts "
+"""Before the names of cells whose text-pieces were scored, and before the number of the grammar that drew them."""
+
 Settings = Mapping[str, Mapping[str, Json]]
 """By the name of a run, what the study varies besides its scale."""
 

@@ -24,7 +24,7 @@ from emergelab.grammar.shelf import SourceFile
 from emergelab.grammar.syntax import GrammarSyntax
 from emergelab.model.spec import ModelSpec
 from emergelab.pipeline.step import Step
-from emergelab.recipes.cell_folders import CELL, EMERGENCE
+from emergelab.recipes.cell_folders import CELL, EMERGENCE, PIECES, TEXTS
 from emergelab.recipes.hypotheses import Asking, Cell, Kind, resolve
 from emergelab.recipes.study_spec import Study
 from emergelab.rng import stream
@@ -33,12 +33,14 @@ from emergelab.spec import Json, JsonObject
 from emergelab.train.spec import TrainSettings, TrainSpec
 
 _STAGES = "emergelab.recipes.stages"
+_PIECES = "emergelab.recipes.piece_stages"
 # For the order of execution and the time left only: measured on one core of a 2.6 GHz EPYC.
 _FLOPS_PER_SECOND = 4e10
 _SECONDS_PER_STEP = 0.004
 _SECONDS_PER_PROMPT = 0.002
 _SECONDS_PER_IDEAL_PROMPT = 0.01
 _SECONDS_PER_RUN_OF_CURVES = 0.4
+_SECONDS_PER_DOCUMENT = 0.002
 _MOST_PARAMETERS = 10**10
 
 
@@ -154,7 +156,8 @@ def build_grid(file: SourceFile, study: Study) -> Grid:
         for tokens in study.train.tokens:
             inputs[f"cell {run.cell_name(tokens)}"] = _cell_step(study, run, tokens, train)
     inputs |= _emergence_steps(study, runs, inputs)
-    tables = _tables_step(study, runs, inputs)
+    inputs |= _piece_steps(study, grammars, inputs, runs)
+    tables = _tables_step(study, grammars, runs, inputs)
     return Grid(file.name, study, grammars, source.text, file.text, runs, tables, hypotheses)
 
 
@@ -234,7 +237,13 @@ def _hypotheses(
         return ()
     axes = {axis.name: axis.values for axis in study.axes} | {"train.tokens": study.train.tokens}
     cells = [_cell(run, tokens) for run in runs for tokens in study.train.tokens]
-    asking = Asking(cells=cells, axes=axes, kinds=kinds, shots=study.evaluate.shots)
+    asking = Asking(
+        cells=cells,
+        axes=axes,
+        kinds=kinds,
+        shots=study.evaluate.shots,
+        pieces=study.skills.documents > 0,
+    )
     resolved, faults = resolve(study.hypotheses, asking)
     if faults:
         raise StudyError("\n".join(f"{file.source}: {fault}" for fault in faults))
@@ -421,6 +430,53 @@ def _emergence_steps(study: Study, runs: Sequence[RunSpec], inputs: Mapping[str,
     }
 
 
+def _piece_steps(
+    study: Study, grammars: Sequence[GrammarSetting], inputs: Mapping[str, Step], runs: Sequence[RunSpec]
+) -> dict[str, Step]:
+    """Return the steps that measure skills on text-pieces; none where the study does not ask for it."""
+    if not study.skills.documents:
+        return {}
+    texts = [_texts_step(study, setting) for setting in grammars]
+    found = {f"{TEXTS}{number}": step for number, step in enumerate(texts)}
+    for run in runs:
+        own = texts[_number_of(grammars, run)]
+        for tokens in study.train.tokens:
+            found[f"{PIECES}{run.cell_name(tokens)}"] = _pieces_step(
+                run, tokens, {"train": inputs[f"run {run.name}"], "texts": own}
+            )
+    return found
+
+
+def _texts_step(study: Study, setting: GrammarSetting) -> Step:
+    return Step(
+        name=_name("texts", setting.parameters),
+        kind="texts",
+        function=f"{_PIECES}:draw_pieces",
+        version=1,
+        spec={
+            "language": setting.language,
+            "context": study.model.context,
+            "documents": study.skills.documents,
+            "evaluation_key": study.key_of("evaluation"),
+        },
+        cost=5.0 + study.skills.documents * _SECONDS_PER_DOCUMENT,
+    )
+
+
+def _pieces_step(run: RunSpec, tokens: int, inputs: Mapping[str, Step]) -> Step:
+    documents = inputs["texts"].spec["documents"]
+    assert isinstance(documents, int)  # noqa: S101 - written above
+    return Step(
+        name=f"pieces of {run.cell_name(tokens)}",
+        kind="pieces",
+        function=f"{_PIECES}:score_pieces",
+        version=1,
+        spec={"cell": run.measured_name(tokens), "tokens": tokens},
+        inputs=inputs,
+        cost=1.0 + documents * run.model.layers * _SECONDS_PER_DOCUMENT / 4,
+    )
+
+
 def _settings(study: Study, runs: Sequence[RunSpec]) -> JsonObject:
     """Return what each run's settings are, if any vary."""
     return {"settings": {run.name: dict(run.settings) for run in runs}} if study.varied else {}
@@ -428,15 +484,30 @@ def _settings(study: Study, runs: Sequence[RunSpec]) -> JsonObject:
 
 def _ideal_input(grammars: Sequence[GrammarSetting], run: RunSpec) -> str:
     """Return what the tables call the ideal predictors of a run: the same whatever its parameters are called."""
-    return f"ideal {next(number for number, one in enumerate(grammars) if one is run.grammar)}"
+    return f"ideal {_number_of(grammars, run)}"
 
 
-def _tables_step(study: Study, runs: Sequence[RunSpec], inputs: Mapping[str, Step]) -> Step:
+def _number_of(grammars: Sequence[GrammarSetting], run: RunSpec) -> int:
+    """Return which setting of the grammar a run has."""
+    return next(number for number, one in enumerate(grammars) if one is run.grammar)
+
+
+def _texts(grammars: Sequence[GrammarSetting], study: Study, runs: Sequence[RunSpec]) -> JsonObject:
+    """Return which pieces each run's models are asked, if any are."""
+    if not study.skills.documents:
+        return {}
+    return {"texts": {run.name: f"{TEXTS}{_number_of(grammars, run)}" for run in runs}, "key": study.key}
+
+
+def _tables_step(
+    study: Study, grammars: Sequence[GrammarSetting], runs: Sequence[RunSpec], inputs: Mapping[str, Step]
+) -> Step:
     """Return the step that joins all cells. Its specification says what each run's settings are, if any vary."""
     ideals = {id(step): name for name, step in inputs.items()}
     spec: JsonObject = {
         "ideals": {run.name: ideals[id(run.grammar.ideal)] for run in runs},
         **_settings(study, runs),
+        **_texts(grammars, study, runs),
     }
     return Step(
         name="tables",

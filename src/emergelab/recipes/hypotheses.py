@@ -14,9 +14,11 @@ from emergelab.grammar.problems import suggestion
 from emergelab.recipes import hypothesis_words as words
 from emergelab.recipes.hypothesis_spec import (
     ALL,
+    CURVES,
     FIRST,
     LARGEST,
     LAST,
+    OF_RUNS,
     SMALLEST,
     SUMS,
     WORDS,
@@ -27,6 +29,7 @@ from emergelab.recipes.hypothesis_spec import (
     JumpTest,
     Models,
     RankTest,
+    SkillsTest,
     ThresholdTest,
     digest_of,
 )
@@ -41,6 +44,8 @@ _SIZES = ("width", "layers")
 # A named level needs as many as `analysis.emergence.rises`, a jump as many as `breaks`; both load SciPy.
 POINTS = {"level": 3, "jump": 6}
 _MOST_LISTED = 12
+BETAS = (1.5, 2.0, 3.0)
+LEVELS = (0.1, 0.25, 0.5)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +67,7 @@ class Asking:
     axes: Mapping[str, Sequence[Json]]
     kinds: Sequence[Kind]
     shots: int
+    pieces: bool = False  # whether skills are measured on text-pieces
 
     @cached_property
     def names(self) -> dict[str, str]:
@@ -121,6 +127,8 @@ class _Resolving:
             return self._bound(hypothesis)
         if isinstance(hypothesis, RankTest):
             return self._rank(hypothesis)
+        if isinstance(hypothesis, SkillsTest):
+            return self._skills(hypothesis)
         return (
             self._threshold(hypothesis) if isinstance(hypothesis, ThresholdTest) else self._jump(hypothesis)
         )
@@ -225,6 +233,32 @@ class _Resolving:
             "questions": questions,
             "cells": self._cells(test.models, ideal=test.predictor == "ideal"),
             "test": self._with_models(text, test.models, ideal=test.predictor == "ideal"),
+        }
+
+    # Skills of text-pieces
+
+    def _skills(self, test: SkillsTest) -> JsonObject:
+        if not self.asking.pieces:
+            self.faults.add(
+                'test = "skills" in a study that measures no skills on text-pieces. Let it do so: write [skills], and '
+                "below it documents = 1024."
+            )
+        axis = "tokens" if test.aspect in OF_RUNS else None
+        limit = test.limit or (0.0, "below")
+        curve = test.aspect in CURVES
+        size = test.size or (2 if test.aspect == "slingshot" else 1)
+        return {
+            "aspect": test.aspect,
+            "tuples": test.tuples,
+            "size": size,
+            "beta": list(test.beta or BETAS) if curve else [],
+            "levels": list(test.levels or LEVELS) if test.aspect == "slingshot" else [],
+            "over": test.over,
+            "limit": limit[0],
+            "side": limit[1],
+            "unit": words.SKILL_UNITS[test.aspect],
+            "cells": self._cells(test.models, axis=axis),
+            "test": self._with_models(words.limited(words.skills(test, size), limit), test.models, axis=axis),
         }
 
     def _wide(self, asked: Asked) -> Asked:

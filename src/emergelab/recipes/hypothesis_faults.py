@@ -34,6 +34,12 @@ _EXAMPLES = {
     "above": "0",
     "below": "0",
     "tolerance": "0.01",
+    "aspect": '"exact"',
+    "tuples": '"within"',
+    "size": "2",
+    "beta": "[1.5, 2, 3]",
+    "levels": "[0.1, 0.25, 0.5]",
+    "over": '"mean"',
 }
 _KINDS = ", ".join(TESTS)
 

@@ -213,8 +213,50 @@ class JumpTest(_Hypothesis):
     models: Models = Models()
 
 
+AspectName = Literal[
+    "linear", "pinsker", "certain", "cloze", "slope", "guarantee", "conservative",
+    "theorem", "sharper", "exact", "markov", "slingshot",
+]  # fmt: skip
+CURVES = frozenset({"theorem", "sharper", "exact", "markov"})
+OF_TUPLES = CURVES | {"slingshot"}
+OF_RUNS = frozenset({"slope", "slingshot"})
+Ratio: TypeAlias = Annotated[float, Field(gt=1, le=1e6)]
+Share: TypeAlias = Annotated[float, Field(gt=0, lt=1)]
+
+
+class SkillsTest(_Limited):
+    """One assumption of the theory of skills: what text-pieces show, less what the theory allows.
+
+    `beta` are ratios of a skill's failure to the share of failing pieces, for curves; `levels` are failures, for the
+    slingshot; `size` skills make a tuple.
+    """
+
+    test: Literal["skills"]
+    aspect: AspectName
+    tuples: Literal["concatenated", "within"] = "concatenated"
+    size: Annotated[Whole, Field(ge=1, le=8)] | None = None
+    beta: Several[Ratio] | None = None
+    levels: Several[Share] | None = None
+    over: Literal["largest", "mean"] = "largest"
+    models: Models = Models()
+
+    @model_validator(mode="after")
+    def _check(self) -> SkillsTest:
+        self._require_limit("What exceeds the theory is held against one limit")
+        fits = {"size": OF_TUPLES, "beta": CURVES, "levels": {"slingshot"}}
+        for name, aspects in fits.items():
+            if getattr(self, name) is not None and self.aspect not in aspects:
+                raise ValueError(
+                    f'{name} with aspect = "{self.aspect}": it is for {", ".join(sorted(aspects))}. Leave it out'
+                )
+        if self.aspect == "slingshot" and self.size == 1:
+            raise ValueError("size = 1: the slingshot is about tuples of two skills or more. Use 2")
+        return self
+
+
 Hypothesis: TypeAlias = Annotated[
-    DifferenceTest | BoundTest | RankTest | ThresholdTest | JumpTest, Field(discriminator="test")
+    DifferenceTest | BoundTest | RankTest | ThresholdTest | JumpTest | SkillsTest,
+    Field(discriminator="test"),
 ]
 TESTS: dict[str, type[Spec]] = {
     "difference": DifferenceTest,
@@ -222,6 +264,7 @@ TESTS: dict[str, type[Spec]] = {
     "rank": RankTest,
     "threshold": ThresholdTest,
     "jump": JumpTest,
+    "skills": SkillsTest,
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from emergelab.recipes.hypothesis_spec import SUMS, Asked, Further, JumpTest, ThresholdTest
+from emergelab.recipes.hypothesis_spec import SUMS, Asked, Further, JumpTest, SkillsTest, ThresholdTest
 from emergelab.report.words import listing, plural, setting
 from emergelab.scores.variants import value_text
 from emergelab.spec import Json
@@ -27,6 +27,27 @@ AXIS_UNITS = {
     "loss": "nats per token",
 }
 
+_OF_PIECES = "share of pieces beyond the bound"
+_OF_SKILLS = "share of skills beyond the curve"
+SKILL_UNITS = {
+    **dict.fromkeys(("linear", "pinsker", "certain", "cloze"), _OF_PIECES),
+    "slope": "slope of ln \N{GREEK SMALL LETTER THETA} over ln \N{GREEK SMALL LETTER EPSILON}",
+    "guarantee": "success short of what is guaranteed",
+    "conservative": "wrong answers beyond failure",
+    **dict.fromkeys(("theorem", "sharper", "exact", "markov"), _OF_SKILLS),
+    "slingshot": "share of tuples beyond that of skills",
+}
+
+_ASPECTS = {
+    "linear": "the share of failing pieces less twice the excess",
+    "pinsker": "the share of failing pieces less the root of twice the excess",
+    "certain": "the share of failing pieces, of those with certain answers, less their excess over ln 2",
+    "cloze": "the share of pieces with a cloze loss of one half at least, less twice the excess,",
+    "slope": "the slope of the logarithm of the share of failing pieces over that of the excess, where it is below one "
+    "half,",
+    "guarantee": "half of what does not fail of a skill, less its success,",
+    "conservative": "the wrong answers on a skill's pieces less its failure",
+}
 _MEASURES = {
     "accuracy": "accuracy",
     "final_accuracy": "accuracy of the final answer",
@@ -107,6 +128,31 @@ def jump(test: JumpTest, most: int) -> str:
         test.expected, "jumps, and nats do not: an artefact of the metric,"
     )
     return f"{_asked('accuracy', test.of, most)} {expected} over {AXIS_UNITS[test.axis]}"
+
+
+def skills(test: SkillsTest, size: int) -> str:
+    """Say which assumption of the theory of skills is tested, and how it is summed up."""
+    summed = "the mean" if test.over == "mean" else "the largest"
+    return f"over all comparisons, {summed} of: {_aspect(test, size)}"
+
+
+def _aspect(test: SkillsTest, size: int) -> str:
+    if test.aspect in _ASPECTS:
+        return _ASPECTS[test.aspect]
+    what = "skills" if size == 1 else f"{_KINDS_OF_TUPLES[test.tuples].format(size=size)}"
+    if test.aspect == "slingshot":
+        return (
+            f"the share of {what} that fail more often than a level, less that of single skills in a model with "
+            f"{size} times the excess,"
+        )
+    ratio = "\N{GREEK SMALL LETTER BETA} times as often as pieces"
+    return f"the share of {what} that fail more than {ratio}, less what the curve `{test.aspect}` allows,"
+
+
+_KINDS_OF_TUPLES = {
+    "concatenated": "tuples of {size} skills, one from each of as many pieces,",
+    "within": "tuples of {size} skills of one piece",
+}
 
 
 def with_models(text: str, chosen: Mapping[str, Sequence[Json]]) -> str:

@@ -18,11 +18,13 @@ from emergelab.analysis.emergence.studied import FOUND
 from emergelab.analysis.gains import Known, both_gains
 from emergelab.analysis.groups import CURVE, GROUP, SCALE
 from emergelab.analysis.hypotheses.differences import Tables
+from emergelab.analysis.hypotheses.skills import SkillEvidence
 from emergelab.grammar.sites import LawName
 from emergelab.pipeline.step import StepContext
 from emergelab.recipes.asked_prompts import LAWS
 from emergelab.recipes.cell_folders import EMERGENCE, RUN, Settings, cell_folders, cell_record, run_of
-from emergelab.recipes.testing import verdicts
+from emergelab.recipes.piece_tables import piece_answers, skill_frames
+from emergelab.recipes.testing import Evidence, verdicts
 from emergelab.scores.variants import value_text
 from emergelab.spec import Json
 
@@ -89,8 +91,12 @@ def make_tables(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> 
         "emergence": _emergence(inputs),
     }
     hypotheses: Sequence[Mapping[str, Any]] = spec.get("hypotheses", ())
+    skills = SkillEvidence({}, described)
+    if "texts" in spec:
+        skills = SkillEvidence(piece_answers(spec, inputs), described)
+        tables |= skill_frames(skills.answers, cells)
     measured = Tables(answers.asked_by(hypotheses), described, tables["bounds"])
-    tables["verdicts"] = verdicts(hypotheses, measured, tables["prompts"])
+    tables["verdicts"] = verdicts(hypotheses, Evidence(measured, tables["prompts"], skills))
     for name, table in tables.items():
         table.write_parquet(out / f"{name}.parquet", compression="zstd")
 

@@ -28,7 +28,7 @@ def files_read(step: Step, source: Step) -> Collection[str] | None:
     """Return which files of the training run `source` the step reads; None: perhaps all of what it reads."""
     if source.kind != "train":
         return None
-    if step.kind == "cell":
+    if step.kind in {"cell", "pieces"}:
         return {checkpoint_name(_tokens(step))}
     return {"log.parquet", "run.json"} if step.kind == "tables" else None
 

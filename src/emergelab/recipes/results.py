@@ -19,7 +19,7 @@ from rich.cells import cell_len
 
 from emergelab.errors import UserError
 from emergelab.grammar.problems import suggestion
-from emergelab.recipes.run_folder import TABLES, RunFolder
+from emergelab.recipes.run_folder import SKILL_TABLES, TABLES, RunFolder
 
 if TYPE_CHECKING:
     import duckdb
@@ -49,8 +49,13 @@ def read_table(folder: RunFolder, name: str, *, headlines: bool = False) -> Rows
 
     Raises UserError for a table that a run does not have.
     """
-    if name not in TABLES:
+    if name not in (*TABLES, *SKILL_TABLES):
         raise UserError(f"A run has no table {name!r}. Choose one of its tables. {suggestion(name, TABLES)}")
+    if name in SKILL_TABLES and not (folder.open_tables() / f"{name}.parquet").is_file():
+        raise UserError(
+            f"This run has no table {name!r}: its study measures no skills on text-pieces. Run it with "
+            "--set skills.documents=1024."
+        )
     if headlines and name in {"scores", "curves"}:
         columns, order = ", ".join((*_scale_columns(folder, name), *_HEADLINES)), _HEADLINES_FIRST
     else:
@@ -72,8 +77,8 @@ def query(folder: RunFolder, sql: str) -> Rows:
     Raises UserError, here or while rows are read, with DuckDB's message for a query that fails.
     """
     tables = folder.open_tables()
-    files = {name: tables / f"{name}.parquet" for name in TABLES}
-    # A run of an earlier version has not all of them.
+    files = {name: tables / f"{name}.parquet" for name in (*TABLES, *SKILL_TABLES)}
+    # A run of an earlier version has not all of them, and few studies measure skills.
     return query_files({name: path for name, path in files.items() if path.is_file()}, sql)
 
 

@@ -27,6 +27,9 @@ TABLES = (
     *("scores", "curves", "items", "gains", "cumulative_gains", "decodings", "losses", "cells"),
     *("bounds", "cumulative", "gaps", "prompts", "emergence", "verdicts"),
 )
+SKILL_TABLES = ("pieces", "links", "skills", "weak")
+"""What a study has besides that measures skills on text-pieces."""
+
 HYPOTHESES = "hypotheses.json"
 _RECORD = "run.json"
 _FORMAT = 1

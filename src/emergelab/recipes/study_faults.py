@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from emergelab.grammar.problems import suggestion
 from emergelab.recipes.hypothesis_faults import explain_hypothesis
-from emergelab.recipes.study_spec import Evaluation, GrammarAxes, Keys, ModelAxes, Study, TrainAxes
+from emergelab.recipes.study_spec import Evaluation, GrammarAxes, Keys, ModelAxes, Skills, Study, TrainAxes
 from emergelab.spec import Spec
 
 _TABLES: dict[str, type[Spec]] = {
@@ -18,6 +18,7 @@ _TABLES: dict[str, type[Spec]] = {
     "model": ModelAxes,
     "train": TrainAxes,
     "evaluate": Evaluation,
+    "skills": Skills,
     "keys": Keys,
 }
 # What to write where an entry has no default that could serve as an example.
@@ -32,6 +33,7 @@ _EXAMPLES = {
     "train.betas": "[0.9, 0.95], or a list of such pairs",
     "evaluate": '{ tasks = ["single"] }',
     "evaluate.tasks": '["single"]',
+    "skills": "{ documents = 1024 }",
     "keys": "{ world = 1 }",
     **{f"keys.{name}": "1" for name in Keys.model_fields},
 }

@@ -154,6 +154,12 @@ class Evaluation(Spec):
     loss_documents: Sample = 512
 
 
+class Skills(Spec):
+    """Whether skills are measured on text-pieces: statements of so many documents that no run trains on, 0 for none."""
+
+    documents: Annotated[Whole, Field(ge=0, le=1_000_000)] = 0
+
+
 class Keys(Spec):
     """Keys of single sources of randomness, where they are to differ from the study's key."""
 
@@ -172,6 +178,7 @@ class Study(Spec):
     model: ModelAxes = ModelAxes()
     train: TrainAxes
     evaluate: Evaluation
+    skills: Skills = Skills()
     hypotheses: Annotated[tuple[Hypothesis, ...], BeforeValidator(_listed)] = ()
 
     @model_validator(mode="after")

@@ -8,20 +8,24 @@ from typing import Any
 
 import polars as pl
 
-from emergelab.analysis.hypotheses import courses, differences, excesses, orders
+from emergelab.analysis.hypotheses import courses, differences, excesses, orders, skills
 from emergelab.analysis.hypotheses.differences import Side, Tables
 from emergelab.analysis.hypotheses.measures import Question, ideal_cells
 from emergelab.analysis.hypotheses.verdicts import Finding, judged
 from emergelab.rng import Stream, stream
 from emergelab.scores.tables import VERDICTS
+from emergelab.theory.curves import TupleKind, Tuples
 
 Asked = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class _Evidence:
+class Evidence:
+    """What verdicts rest on: answers with their bounds, prompts, and what models make of text-pieces, if anything."""
+
     tables: Tables
     prompts: pl.DataFrame
+    skills: skills.SkillEvidence
 
     def cells(self, asked: Asked) -> list[str]:
         """Return the cells that are asked: those of models, or the ideal predictors of their variants."""
@@ -30,12 +34,11 @@ class _Evidence:
         return sorted(set(ideal_cells(asked["cells"], self.tables.cells, "ideal").values()))
 
 
-def verdicts(hypotheses: Sequence[Asked], tables: Tables, prompts: pl.DataFrame) -> pl.DataFrame:
+def verdicts(hypotheses: Sequence[Asked], evidence: Evidence) -> pl.DataFrame:
     """Return `VERDICTS`, a row for each hypothesis in the order of the study.
 
     `hypotheses` are as `recipes.hypotheses.resolve` leaves them, with `fixed`: when each was fixed, in words.
     """
-    evidence = _Evidence(tables, prompts)
     rows = [_row(asked, _TESTS[asked["kind"]](evidence, asked, _random(asked))) for asked in hypotheses]
     return pl.DataFrame(rows, schema=VERDICTS)
 
@@ -51,7 +54,7 @@ def _row(asked: Asked, found: Finding) -> dict[str, object]:
     return named | {name: getattr(found, name) for name in columns}
 
 
-def _difference(evidence: _Evidence, asked: Asked, random: Stream) -> Finding:
+def _difference(evidence: Evidence, asked: Asked, random: Stream) -> Finding:
     del random
     sides = [
         Side(
@@ -66,7 +69,7 @@ def _difference(evidence: _Evidence, asked: Asked, random: Stream) -> Finding:
     return judged(measured, asked["limit"], asked["side"])
 
 
-def _bound(evidence: _Evidence, asked: Asked, random: Stream) -> Finding:
+def _bound(evidence: Evidence, asked: Asked, random: Stream) -> Finding:
     del random
     measured = excesses.largest_excess(
         evidence.tables, asked["measure"], _questions(asked), evidence.cells(asked)
@@ -74,7 +77,7 @@ def _bound(evidence: _Evidence, asked: Asked, random: Stream) -> Finding:
     return judged(measured, asked["limit"], asked["side"])
 
 
-def _rank(evidence: _Evidence, asked: Asked, random: Stream) -> Finding:
+def _rank(evidence: Evidence, asked: Asked, random: Stream) -> Finding:
     del random
     measured = orders.rank_correlation(
         evidence.tables,
@@ -85,7 +88,7 @@ def _rank(evidence: _Evidence, asked: Asked, random: Stream) -> Finding:
     return judged(measured, asked["limit"], asked["side"])
 
 
-def _threshold(evidence: _Evidence, asked: Asked, random: Stream) -> Finding:
+def _threshold(evidence: Evidence, asked: Asked, random: Stream) -> Finding:
     crossing = courses.Crossing(metric=asked["measure"], level=asked["level"])
     course = _course(asked["course"], asked["axis"])
     if asked["later_than"] is not None:
@@ -97,9 +100,22 @@ def _threshold(evidence: _Evidence, asked: Asked, random: Stream) -> Finding:
     return courses.threshold_within(evidence.tables, course, crossing, random)
 
 
-def _jump(evidence: _Evidence, asked: Asked, random: Stream) -> Finding:
+def _jump(evidence: Evidence, asked: Asked, random: Stream) -> Finding:
     course = _course(asked["course"], asked["axis"])
     return courses.jump(evidence.tables, course, asked["expected"], random)
+
+
+def _skills(evidence: Evidence, asked: Asked, random: Stream) -> Finding:
+    del random  # documents are drawn again as they are for the tables
+    question = skills.SkillQuestion(
+        aspect=asked["aspect"],
+        cells=tuple(asked["cells"]),
+        tuples=Tuples(size=asked["size"], kind=TupleKind(asked["tuples"])),
+        beta=tuple(asked["beta"]),
+        levels=tuple(asked["levels"]),
+        over=asked["over"],
+    )
+    return judged(skills.assumption(evidence.skills, question), asked["limit"], asked["side"])
 
 
 def _questions(asked: Asked) -> tuple[Question, ...]:
@@ -110,10 +126,11 @@ def _course(asked: Asked, axis: Any) -> courses.Course:
     return courses.Course(question=Question(**asked["question"]), axis=axis, cells=tuple(asked["cells"]))
 
 
-_TESTS: Mapping[str, Callable[[_Evidence, Asked, Stream], Finding]] = {
+_TESTS: Mapping[str, Callable[[Evidence, Asked, Stream], Finding]] = {
     "difference": _difference,
     "bound": _bound,
     "rank": _rank,
     "threshold": _threshold,
     "jump": _jump,
+    "skills": _skills,
 }

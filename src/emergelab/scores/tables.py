@@ -97,3 +97,29 @@ CURVES = pl.Schema(
     | _LOSS
     | _METHODS
 )
+
+# One row for each text-piece of documents of the training law: a statement with its functions, in order, and its cloze
+# questions, the answers and intermediate objects that it prints. `chance` is that of guessing all of its answers among
+# the objects.
+_PIECE = {
+    "document": pl.Int32,
+    "statement": pl.Int16,
+    "skills": pl.List(pl.String),
+    "questions": pl.Int16,
+    "chance": pl.Float64,
+}
+
+# What a predictor makes of it. `right` counts questions; `nats` are those of all answers, `excess` those that the
+# predictor is expected to pay more for each than the ideal predictor, the divergence of their laws. `cloze_loss` is the
+# mean probability that is not given to the right answers, `distance` the mean total variation from the ideal predictor.
+# `certain`: that one knows every answer. These are null, and `ideal_nats`, where it is out of reach.
+_OF_PIECE = {
+    "right": pl.Int16,
+    "nats": pl.Float64,
+    "cloze_loss": pl.Float64,
+    "ideal_nats": pl.Float64,
+    "excess": pl.Float64,
+    "distance": pl.Float64,
+    "certain": pl.Boolean,
+}
+PIECES = pl.Schema({"cell": pl.String} | _PIECE | _OF_PIECE)

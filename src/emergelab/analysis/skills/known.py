@@ -56,7 +56,9 @@ class PieceLaw:
                 "No statement of these documents needs a function. Skills of text-pieces are the functions of "
                 "statements. Use a grammar whose statements print functions of objects."
             )
-        return cls.from_record({"skills": dict(sorted(edges.items())), "needed": dict(sorted(needed.items()))})
+        return cls.from_record(
+            {"skills": dict(sorted(edges.items())), "needed": dict(sorted(needed.items()))}
+        )
 
     @classmethod
     def from_record(cls, record: Mapping[str, Mapping[object, float]]) -> PieceLaw:

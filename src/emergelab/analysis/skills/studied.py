@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,6 @@ from emergelab.analysis.skills.known import (
     SINGLE,
     Draws,
     PieceAnswers,
-    PieceLaw,
     curve_share,
     tuples_of,
 )
@@ -52,7 +51,13 @@ LINKS = pl.Schema(
 # One row for each cell and skill, or pair of skills within a piece. `lift`: its edges over those that independent
 # draws would have.
 SKILLS = pl.Schema(
-    {"cell": pl.String, "kind": pl.String, "skills": pl.List(pl.String), "measure": pl.Float64, "edges": pl.Int64}
+    {
+        "cell": pl.String,
+        "kind": pl.String,
+        "skills": pl.List(pl.String),
+        "measure": pl.Float64,
+        "edges": pl.Int64,
+    }
     | {"lift": pl.Float64}
     | _estimated("failure", "success", "wrong")
     | _METHOD
@@ -79,9 +84,7 @@ class SkillTables:
     weak: pl.DataFrame
 
 
-def skill_tables(
-    answers: Mapping[str, PieceAnswers], cells: pl.DataFrame
-) -> SkillTables:
+def skill_tables(answers: Mapping[str, PieceAnswers], cells: pl.DataFrame) -> SkillTables:
     """Return the tables of all cells; those whose ideal predictor is out of reach have no rows."""
     known = {cell: one for cell, one in answers.items() if one.pieces["distance"].null_count() == 0}
     parts = {
@@ -95,7 +98,7 @@ def skill_tables(
         **{
             name: pl.DataFrame(rows, schema={n: t for n, t in schemas[name].items() if n not in _OF_CELL})
             .join(scale, on="cell", how="left", maintain_order="left")
-            .select(schemas[name])
+            .select(list(schemas[name]))
             for name, rows in parts.items()
         }
     )

@@ -1,0 +1,45 @@
+"""What the tables of a study say of skills, from what its models made of text-pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from emergelab.analysis.skills.known import PieceAnswers, bootstrap_weights
+from emergelab.analysis.skills.studied import skill_tables
+from emergelab.recipes.cell_folders import PIECES, run_of
+from emergelab.recipes.piece_stages import law_of
+from emergelab.rng import stream
+from emergelab.scores.tables import PIECES as COLUMNS
+
+DRAWS = 1000
+"""How often documents are drawn again for intervals."""
+
+
+def piece_answers(spec: Mapping[str, Any], inputs: Mapping[str, Path]) -> dict[str, PieceAnswers]:
+    """Return what each cell made of its pieces; documents are drawn again alike for all of them.
+
+    `spec` names in `texts`, for each run, the input that drew its pieces.
+    """
+    folders = {name.removeprefix(PIECES): at for name, at in inputs.items() if name.startswith(PIECES)}
+    texts = {cell: inputs[spec["texts"][run_of(cell)]] for cell in folders}
+    laws = {at: law_of(at) for at in set(texts.values())}
+    documents = next(len(np.load(at / "tokens.npy", mmap_mode="r", allow_pickle=False)) for at in laws)
+    weights = bootstrap_weights(documents, DRAWS, stream(spec["key"], "hypotheses", "pieces"))
+    return {
+        cell: PieceAnswers(pl.read_parquet(folder / "pieces.parquet"), laws[texts[cell]], weights)
+        for cell, folder in folders.items()
+    }
+
+
+def skill_frames(answers: Mapping[str, PieceAnswers], cells: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """Return the tables of skills by name."""
+    pieces = pl.concat(
+        one.pieces.with_columns(cell=pl.lit(cell)).select(list(COLUMNS)) for cell, one in answers.items()
+    )
+    tables = skill_tables(answers, cells)
+    return {"pieces": pieces, "links": tables.links, "skills": tables.skills, "weak": tables.weak}
