@@ -114,13 +114,14 @@ def across_metrics(
     found: dict[Metric, Emergence] = {
         name: emergence(name, curve, random.child(name), asked.get(name)) for name, curve in there.items()
     }
-    verdict, reason = _judged(found["accuracy"].jump, found["nats"].jump)
+    verdict, reason = judged(found["accuracy"].jump, found["nats"].jump)
     return AcrossMetrics(
-        verdict, reason, _progress(curves.nats, found["accuracy"], random), tuple(found.values())
+        verdict, reason, progress(curves.nats, found["accuracy"], random), tuple(found.values())
     )
 
 
-def _judged(accuracy: Break, nats: Break) -> tuple[Answer, str]:
+def judged(accuracy: Break, nats: Break) -> tuple[Answer, str]:
+    """Return what the jumps of accuracy and of a metric that is no product say together, and why."""
     pair = (accuracy.verdict, nats.verdict)
     if pair == ("jump", "jump"):
         return "jump", "accuracy and nats both jump"
@@ -131,7 +132,8 @@ def _judged(accuracy: Break, nats: Break) -> tuple[Answer, str]:
     return "undecided", f"accuracy: {pair[0]} ({accuracy.reason}); nats: {pair[1]} ({nats.reason})"
 
 
-def _progress(nats: Curve, accuracy: Emergence, random: Stream) -> Estimate:
+def progress(nats: Curve, accuracy: Emergence, random: Stream) -> Estimate:
+    """Return the share of the whole fall in nats that has happened where accuracy has done a tenth of its rise."""
     rises = [rise for rise in accuracy.rises if rise.place.size]
     if not rises:
         return Estimate(None, None, None, nats.n, NO_VALUES)

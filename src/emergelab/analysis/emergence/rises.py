@@ -227,14 +227,18 @@ def _drawn(run: _Run, grid: _Grid, fit: _Fit, generator: np.random.Generator) ->
     place, width, _ = grid.nodes()
     law = np.exp(fit.weight - fit.weight.max())
     node = generator.choice(law.size, size=_TRIED * _DRAWS, p=law / law.sum())
-    noise = generator.standard_normal((node.size, 2))
-    ends = fit.plateaus[node] + np.einsum("nij,nj->ni", fit.factor[node], noise)
-    within = generator.random((node.size, 2)) - 0.5
+    one, two = generator.standard_normal((node.size, 2)).T
+    factor = fit.factor[node]  # lower triangles
+    ends = fit.plateaus[node]
+    ends[:, 0] += factor[:, 0, 0] * one
+    ends[:, 1] += factor[:, 1, 0] * one + factor[:, 1, 1] * two
+    within = generator.random((node.size, 2))
     steps = np.diff(grid.places[:2]), np.diff(np.log(grid.widths[:2]))
     kept = np.flatnonzero(_possible(run, ends))[:_DRAWS]
+    at, aside = node[kept], within[kept] - 0.5
     return Rise(
-        (place[node] + within[:, 0] * steps[0])[kept],
-        (width[node] * np.exp(within[:, 1] * steps[1]))[kept],
+        place[at] + aside[:, 0] * steps[0],
+        width[at] * np.exp(aside[:, 1] * steps[1]),
         ends[kept, 0],
         ends[kept, 1],
     )

@@ -70,10 +70,12 @@ def _shapes_over(positions: tuple[float, ...], span: float) -> Shapes:
     smooth = [_family("line", 3.0, np.zeros((1, u.size)), sloped=True)]
     broken: list[Family] = []
     for name, size, shapes in [*_powers(u, reach), *_bent(u, span)]:
-        sudden = _sudden(shapes(fine), span / reach) & (name not in _DIMINISHING)
+        measured = shapes(u)
+        none = np.zeros(len(measured), dtype=np.bool_)
+        sudden = none if name in _DIMINISHING else _sudden(shapes(fine), span / reach)
         for families, chosen in ((smooth, ~sudden), (broken, sudden)):
             if chosen.any():
-                families.append(_family(name, size, shapes(u)[chosen]))
+                families.append(_family(name, size, measured[chosen]))
     steps = (np.arange(u.size) > np.arange(u.size - 1)[:, None]).astype(np.float64)
     step = _family("step", 4.0, steps)
     return Shapes(smooth, [*broken, step, _family("step on a slope", 5.0, steps, sloped=True)], step)

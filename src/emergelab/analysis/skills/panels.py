@@ -55,7 +55,8 @@ class Panel:
     score: Answers
     floor: float
     floor_from: str
-    tasks: tuple[str, ...] = ()
+    pieces: tuple[str, ...]
+    tasks: tuple[str, ...]
     items_differ: bool = False
 
     @property
@@ -66,10 +67,7 @@ class Panel:
     def at(self, chosen: Bool[np.ndarray, " points"]) -> Panel:
         """Return some of the points."""
         kept = tuple(name for name, keep in zip(self.checkpoints, chosen, strict=True) if keep)
-        parts = {
-            name: getattr(self, name)[chosen]
-            for name in ("tokens", "flops", "loss", *VALUES)
-        }
+        parts = {name: getattr(self, name)[chosen] for name in ("tokens", "flops", "loss", *VALUES)}
         return replace(self, checkpoints=kept, **parts)
 
 
@@ -169,15 +167,13 @@ def joined_panels(kind: Kind, name: str, parts: list[Panel]) -> Panel | None:
         return None
     aligned = [part.at(np.isin(part.checkpoints, common)) for part in parts]
     sizes = [part.right.shape[1] for part in aligned]
-    arrays = {
-        array: np.concatenate([getattr(part, array) for part in aligned], axis=1)
-        for array in VALUES
-    }
+    arrays = {array: np.concatenate([getattr(part, array) for part in aligned], axis=1) for array in VALUES}
     return replace(
         aligned[0],
         kind=kind,
         name=name,
         skills=(),
+        pieces=tuple(f"{part.name} {piece}" for part in aligned for piece in part.pieces),
         tasks=tuple(part.name for part in parts),
         floor=float(np.average([part.floor for part in aligned], weights=sizes)),
         floor_from=" / ".join(dict.fromkeys(part.floor_from for part in aligned)),
@@ -194,7 +190,7 @@ def mean_of(answers: Answers) -> Points:
 
 def finite_items(answers: Answers) -> Bool[np.ndarray, " pieces"]:
     """Return which items have a finite value at every point."""
-    return np.isfinite(answers).all(axis=0)
+    return np.logical_and.reduce(np.isfinite(answers), axis=0)
 
 
 def stand_in_loss(system: System, without: Iterable[str] = ()) -> tuple[Mapping[str, float], tuple[str, ...]]:
@@ -285,7 +281,7 @@ def _task_panel(
     differ = bool(common.sum() < _FEW * counts.max())
     known.notes.take(name, few=bool((~enough & (counts > 0)).any()), differ=differ)
     items = answered[enough].any(axis=0) if differ else common
-    chosen = places.filter(pl.Series(enough))
+    chosen = places.filter(pl.Series(values=enough.tolist()))
     arrays = {key: values[np.ix_(enough, items)] for key, values in arrays.items()}
     known.notes.odd_nats += _odd(arrays["nats"])
     floor, floor_from = known.floors[name[1]]
@@ -302,6 +298,7 @@ def _task_panel(
         loss=_numbers(chosen, LOSS),
         floor=floor,
         floor_from=floor_from,
+        pieces=tuple(rows["piece"].unique().sort().filter(pl.Series(values=items.tolist())).to_list()),
         tasks=(name[1],),
         items_differ=differ,
         **arrays,
