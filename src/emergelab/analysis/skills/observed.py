@@ -40,6 +40,7 @@ ALL_FAIL = "none: all pieces fail or none does"
 ONE_SKILL = "none: one skill"
 CURVES = ("theorem", "exact", "markov")
 """The theorem in its form for as many skills and pieces as there are; the others are of infinitely many pieces."""
+_FINE = np.concatenate([np.geomspace(0.01, 0.09, 10), np.linspace(0.1, 0.99, 60)])
 _DRAWS = 300
 _MOST_BLOCKS = 1000
 _MOST_POINTS = 40
@@ -131,6 +132,22 @@ def observed(
         curves.append(_placed(curve, told, OBSERVED))
         sides.append(_placed(_against(graph, curve), told, AGAINST))
     return pl.concat(curves), pl.concat(sides)
+
+
+def theory_lines(pieces: Pieces, weighting: Weighting = "items") -> pl.DataFrame:
+    """Return `CELL`, alpha and the curves of each cell where some pieces fail and some do not, at many shares."""
+    found: list[pl.DataFrame] = []
+    for place in pieces.cells.to_dicts():
+        rows = pieces.frame.filter((pl.col("cell") == place["cell"]) & pl.col("fails").is_not_null())
+        if rows.is_empty():
+            continue
+        graph = cell_graph(rows, pieces.tuples, weighting)
+        if 0 < graph.theta < 1:
+            told = [pl.lit(place[name]).alias(name) for name in CELL]
+            alphas = pl.DataFrame({"alpha": _FINE, "theta": graph.theta})
+            found.append(alphas.select(*told, "alpha", *_theory(graph, alphas)))
+    empty = {name: OBSERVED[name] for name in (*CELL, "alpha", *CURVES)}
+    return pl.concat([pl.DataFrame(schema=empty), *found])
 
 
 def cell_graph(rows: pl.DataFrame, tuples: pl.DataFrame, weighting: Weighting) -> CellGraph:
