@@ -3,7 +3,7 @@
     product          Π s                       parts succeed independently of each other
     minimum          min s                     the weakest part decides; no tuple can do better (Fréchet's upper bound)
     union bound      max(0, 1 - Σ (1 - s))     failures never coincide; no tuple can do worse (Fréchet's lower bound)
-    concatenated     (1 - θ)^k                 k pieces joined, each failing as the mean skill does, Arora and Goyal 2023
+    concatenated     (1 - θ)^k                 k pieces joined, each failing as the mean skill does, Arora, Goyal 2023
     within           1 - θ                     a piece of k skills fails as one of a single skill does, the same source
 
 and four with one number that other tuples, checkpoints or systems have to tell:
@@ -16,8 +16,6 @@ and four with one number that other tuples, checkpoints or systems have to tell:
 The bounds hold for any dependence if parts do in company what they do alone, and every part is needed (Fréchet 1951).
 Rates are fractions. Short tuples are filled up with parts of rate 1, which no law but those of θ looks at.
 """
-
-# ruff: noqa: RUF001, RUF002, RUF003 - θ is the letter of the theory
 
 from __future__ import annotations
 
@@ -33,6 +31,7 @@ Rates = Float64[np.ndarray, "*cases"]
 PartRates = Float64[np.ndarray, "*cases parts"]
 
 _GRID = 41
+_CLOSE = 1e-4  # of a fitted number: far less than its uncertainty
 _EDGE = 1e-9  # rates of 0 and 1 have no logit
 
 
@@ -120,22 +119,37 @@ LAWS = (
 def fit(law: Law, known: Known, observed: Rates, weights: Rates) -> float:
     """Return the number of a law for which the weighted squares of observed less predicted rates are least.
 
-    NaN for a law without one and where there are no cases. Squares of rates are least for the same number as the mean
-    Brier score of all items is. There may be several minima: a grid comes first.
+    NaN for a law without one and where no case has a weight. Squares of rates are least for the same number as the
+    mean Brier score of all items is. There may be several minima: a grid comes first.
     """
-    if law.range is None or not observed.size:
-        return float("nan")
+    return float(_fits(law, known, observed, weights[None])[0])
 
-    def loss(number: float) -> float:
-        return float(np.sum(weights * (law.predict(known, number) - observed) ** 2))
+
+def _fits(
+    law: Law, known: Known, observed: Rates, weights: Float64[np.ndarray, "fits cases"]
+) -> Float64[np.ndarray, " fits"]:
+    if law.range is None or not observed.size:
+        return np.full(len(weights), np.nan)
+
+    def squares(number: float) -> Rates:
+        return (law.predict(known, number) - observed) ** 2
 
     grid = np.linspace(*law.range, _GRID)
-    losses = np.array([loss(float(number)) for number in grid])
-    least = int(np.argmin(losses))
-    around = float(grid[max(0, least - 1)]), float(grid[min(_GRID - 1, least + 1)])
-    found = minimize_scalar(loss, bounds=around, method="bounded", options={"xatol": 1e-6})
-    # At an end of the range the search inside it never arrives.
-    return float(found.x) if found.fun < losses[least] else float(grid[least])
+    losses = weights @ np.stack([squares(float(number)) for number in grid], axis=1)
+    found = np.full(len(weights), np.nan)
+    for row in np.flatnonzero(weights.sum(axis=1) > 0):
+        least = int(np.argmin(losses[row]))
+        around = float(grid[max(0, least - 1)]), float(grid[min(_GRID - 1, least + 1)])
+        kept = weights[row]
+        near = minimize_scalar(
+            lambda number, kept=kept: float(kept @ squares(number)),
+            bounds=around,
+            method="bounded",
+            options={"xatol": _CLOSE},
+        )
+        # At an end of the range the search inside it never arrives.
+        found[row] = near.x if near.fun < losses[row, least] else grid[least]  # pyright: ignore[reportAttributeAccessIssue]
+    return found
 
 
 def out_of_sample(
@@ -147,15 +161,21 @@ def out_of_sample(
     """
     if law.range is None:
         return law.predict(known, float("nan")), np.full(observed.shape, np.nan)
-    numbers = np.full(observed.shape, np.nan)
-    for fold in np.unique(folds):
-        others = folds != fold
-        numbers[~others] = fit(law, _only(known, others), observed[others], weights[others])
-    predicted = np.full(observed.shape, np.nan)
+    names, place = np.unique(folds, return_inverse=True)
+    others = np.arange(len(names))[:, None] != place
+    numbers = _fits(law, known, observed, others * weights)[place]
+    return with_numbers(law, known, numbers), numbers
+
+
+def with_numbers(law: Law, known: Known, numbers: Float64[np.ndarray, " cases"]) -> Rates:
+    """Return a law's predictions, each case (first axis) with its number; NaN where that is."""
+    if law.range is None:
+        return law.predict(known, float("nan"))
+    found = np.full(known.failure.shape, np.nan)
     for number in np.unique(numbers[~np.isnan(numbers)]):
         here = numbers == number
-        predicted[here] = law.predict(_only(known, here), float(number))
-    return predicted, numbers
+        found[here] = law.predict(_only(known, here), float(number))
+    return found
 
 
 def _only(known: Known, kept: np.ndarray) -> Known:

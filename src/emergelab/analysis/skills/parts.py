@@ -296,7 +296,9 @@ def _only_answers(asked: pl.DataFrame) -> pl.DataFrame:
 
 
 def _no_chains() -> pl.DataFrame:
-    return pl.DataFrame(schema=pl.Schema([(name, pl.UInt32) for name in ("unit", "item", "position", "single")]))
+    return pl.DataFrame(
+        schema=pl.Schema([(name, pl.UInt32) for name in ("unit", "item", "position", "single")])
+    )
 
 
 def _matched(items: pl.DataFrame, chains: pl.DataFrame) -> pl.DataFrame:
@@ -317,6 +319,6 @@ def padded(lists: pl.Series, width: int, fill: float) -> np.ndarray:
     """Return lists of numbers as a float64 array [rows, width], short ones filled up; null becomes NaN."""
     counts = lists.list.len().to_numpy()
     values = lists.explode(empty_as_null=False).cast(pl.Float64).fill_null(np.nan).to_numpy()
-    whole = np.full((len(counts), width), fill)
+    whole = np.full((len(counts), width), fill, dtype=np.float64)
     whole[np.arange(width) < counts[:, None]] = values
     return whole
