@@ -11,7 +11,7 @@ import polars as pl
 from emergelab.outcomes.checks import require_sound
 from emergelab.outcomes.columns import listed, recognised
 from emergelab.outcomes.files import TableError, read_table
-from emergelab.outcomes.schema import FLOPS_PER_PARAMETER_AND_TOKEN, ORDER, OUTCOMES, Outcomes
+from emergelab.outcomes.schema import FLOPS_PER_PARAMETER_AND_TOKEN, ORDER, OUTCOMES, SEPARATORS, Outcomes
 
 # What columns are called in the tables of others, the likeliest first.
 KNOWN: Mapping[str, tuple[str, ...]] = {
@@ -39,7 +39,6 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
     "shots": ("shots", "num_fewshot", "n_shots", "fewshot"),
 }
 _MEASURES = ("correct", "cloze_loss", "probability", "nats", "nats_per_token", "score")
-_SEPARATORS = r"\s*[+;,|]\s*"
 _FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -168,7 +167,7 @@ def _join_skills(reading: _Reading, skills_of: Path) -> None:
 def _split(text: pl.Expr) -> pl.Expr:
     """Return the parts of `a+b`, `a, b`, `a; b`, `a|b`, or `["a", "b"]`."""
     bare = text.cast(pl.String).str.replace_all(r"""[\[\]"']""", "")
-    return bare.str.replace_all(_SEPARATORS, "+").str.strip_chars(" +").replace("", None).str.split("+")
+    return bare.str.replace_all(SEPARATORS, "+").str.strip_chars(" +").replace("", None).str.split("+")
 
 
 def _read_flags(reading: _Reading) -> None:

@@ -46,6 +46,9 @@ REQUIRED = ("system", "checkpoint", "task", "skills", "piece", "sample")
 ORDER = ("system", "train_tokens", "checkpoint", "task", "piece", "sample")
 """How rows are sorted."""
 
+SEPARATORS = r"\s*[+;,|]\s*"
+"""What stands between skills that are named in one text."""
+
 FLOPS_PER_PARAMETER_AND_TOKEN = 6
 """Forward and backward pass of a dense transformer (Kaplan et al. 2020, section 2.1)."""
 
