@@ -85,3 +85,8 @@ def be(number: int) -> str:
 def have(number: int) -> str:
     """Return the verb of owning after `number` of something."""
     return "has" if number == 1 else "have"
+
+
+def distinct(frame: pl.DataFrame, column: str) -> list[str]:
+    """Return the different values of a column of names, in order."""
+    return frame[column].unique().sort().to_list()

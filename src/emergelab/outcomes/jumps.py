@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float64
 
-from emergelab.outcomes.findings import Finding, be, counted, named
+from emergelab.outcomes.findings import Finding, be, counted, distinct, named
 from emergelab.outcomes.level_screens import untrained_cells
 from emergelab.outcomes.schema import CELL
 from emergelab.outcomes.survey import SURE, Survey
@@ -153,8 +153,8 @@ def _outliers(survey: Survey, marked: pl.DataFrame) -> Iterator[Finding]:
         "implausible jumps",
         "warning",
         "checkpoints that leave their curve and come back",
-        tasks=found["task"].unique().sort().to_list(),
-        systems=found["system"].unique().sort().to_list(),
+        tasks=distinct(found, "task"),
+        systems=distinct(found, "system"),
         rows=_rows(survey, found),
         message=f"{counted(dips, 'dip')} and {counted(found.height - dips, 'spike')} of single checkpoints, by up to "
         f"{at['change'].max():.2f}, are surely more than chance both ways: {named(cases)}.",
@@ -181,8 +181,8 @@ def _falls(survey: Survey, marked: pl.DataFrame) -> Iterator[Finding]:
         "implausible jumps",
         "warning",
         "falls between neighbouring checkpoints",
-        tasks=found["task"].unique().sort().to_list(),
-        systems=found["system"].unique().sort().to_list(),
+        tasks=distinct(found, "task"),
+        systems=distinct(found, "system"),
         rows=_rows(survey, found),
         message=f"Accuracy falls surely, by {JUMP:.1f} or more, in {found.height:,} of "
         f"{counted(marked.height, 'step')} between neighbouring checkpoints: {named(cases, 3)}.",
@@ -197,45 +197,48 @@ def _noise(survey: Survey, marked: pl.DataFrame) -> Iterator[Finding]:
 
     Learning makes falls rarer than chance does; so too many falls show noise that is not of the items.
     """
-    learned = marked.filter(pl.col("gained") + pl.col("lost") > 0).join(
-        untrained_cells(survey), on=CELL, how="anti"
-    )
-    noisy = (
-        learned.group_by("system")
-        .agg(
-            steps=pl.len(),
-            falls=((pl.col("change") < 0) & (pl.col("p") / 2 < SURE)).sum(),
-            factor=((pl.col("gained") - pl.col("lost")).pow(2) / (pl.col("gained") + pl.col("lost"))).median()
-            / _MEDIAN,
-        )
-        .sort("system")
-    )
-    p = _more_often(noisy["falls"].to_numpy(), noisy["steps"].to_numpy())
-    found = noisy.with_columns(p=p).filter(
-        (pl.col("p") < SURE / noisy.height) & (pl.col("steps") >= _FEWEST_STEPS)
-    )
+    moved = marked.filter(pl.col("gained") + pl.col("lost") > 0)
+    learned = moved.join(untrained_cells(survey), on=CELL, how="anti")
+    counts = pl.concat([_fallen(learned, by) for by in _CURVE])
+    counts = counts.filter(pl.col("steps") >= _FEWEST_STEPS)
+    p = holm(_more_often(counts["falls"].to_numpy(), counts["steps"].to_numpy()))
+    found = counts.with_columns(p=pl.Series(p, dtype=pl.Float64)).filter(pl.col("p") < SURE)
     if found.is_empty():
         return
     cases = [
-        f"{system} {falls / number:.0%} of {number:,} steps, variance {factor:.1f} times that of items"
-        for system, falls, number, factor in found.select("system", "falls", "steps", "factor").iter_rows()
+        f"{name} ({falls / number:.0%} of {number:,} steps, {factor:.1f} times the variance of items)"
+        for name, falls, number, factor in found.select("name", "falls", "steps", "factor").iter_rows()
     ]
+    systems, tasks = (found.filter(pl.col("of") == by)["name"].to_list() for by in _CURVE)
     yield survey.finding(
         "noise between checkpoints",
         "warning",
         "checkpoints that differ by more than their items do",
-        systems=found["system"].to_list(),
-        message=f"Falls with p < {SURE} are more frequent than {SURE:.0%} of all steps: {named(cases)}.",
+        systems=systems or survey.systems,
+        tasks=() if systems else tasks,
+        message=f"Falls that chance alone makes in {SURE:.0%} of steps are more frequent here: {named(cases)}.",
         consequence="Emergence and forecast: intervals from items alone are too narrow; something that items share, "
         "prompts or the checkpoint itself, moves accuracy. Composition: compare within a checkpoint.",
         details=found,
     )
 
 
-def _more_often(events: np.ndarray, trials: np.ndarray) -> pl.Series:
+def _fallen(learned: pl.DataFrame, by: str) -> pl.DataFrame:
+    """Count the steps of a system or a task, and those that fall with p < `SURE`; compare variances."""
+    difference, moved = pl.col("gained") - pl.col("lost"), pl.col("gained") + pl.col("lost")
+    counts = learned.group_by(name=by).agg(
+        steps=pl.len(),
+        falls=((difference < 0) & (pl.col("p") / 2 < SURE)).sum(),
+        factor=(difference.pow(2) / moved).median() / _MEDIAN,
+    )
+    return counts.with_columns(of=pl.lit(by)).sort("name")
+
+
+def _more_often(events: np.ndarray, trials: np.ndarray) -> Float64[np.ndarray, " groups"]:
+    """Return the probability of so many events or more, each of them as likely as `SURE`."""
     from scipy.special import bdtrc  # noqa: PLC0415  slow to load, and not all screens need it
 
-    return pl.Series(bdtrc(events.astype(np.float64) - 1, trials.astype(np.int64), SURE), dtype=pl.Float64)
+    return bdtrc(events.astype(np.float64) - 1, trials.astype(np.int64), SURE)
 
 
 _MEDIAN = 0.4549364231195728  # of chi-square with one degree of freedom
@@ -267,8 +270,8 @@ def _unresolved(survey: Survey, marked: pl.DataFrame) -> Iterator[Finding]:
         "unresolved rises",
         "warning",
         "rises that lie between two neighbouring checkpoints",
-        tasks=found["task"].unique().sort().to_list(),
-        systems=found["system"].unique().sort().to_list(),
+        tasks=distinct(found, "task"),
+        systems=distinct(found, "system"),
         rows=_rows(survey, found),
         message=f"Of {counted(curves.height, 'curve')} with a rise, {found.height:,} {be(found.height)} more than half "
         f"risen within one step: {named(cases, 3)}.",

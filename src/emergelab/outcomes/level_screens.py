@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from emergelab.outcomes.findings import Finding, be, counted, have, named
+from emergelab.outcomes.findings import Finding, be, counted, distinct, have, named
 from emergelab.outcomes.schema import CELL
 from emergelab.outcomes.survey import SURE, Survey
 
@@ -39,7 +39,7 @@ def never_solved(survey: Survey) -> Iterator[Finding]:
 def _solved_by_none(survey: Survey, found: pl.DataFrame) -> Iterator[Finding]:
     if found.is_empty():
         return
-    tasks = found["task"].unique().sort().to_list()
+    tasks = distinct(found, "task")
     yield survey.finding(
         "never solved",
         "warning",
@@ -62,8 +62,8 @@ def _solved_by_others(survey: Survey, found: pl.DataFrame) -> Iterator[Finding]:
         "never solved",
         "note",
         "tasks that some systems never solve",
-        tasks=found["task"].unique().sort().to_list(),
-        systems=found["system"].unique().sort().to_list(),
+        tasks=distinct(found, "task"),
+        systems=distinct(found, "system"),
         rows=_rows(survey, found),
         message=f"Some systems never get {SOLVED:.0%} right where others do: {named(cases)}.",
         consequence="Emergence: these systems have no threshold there in this range of training.",
@@ -114,13 +114,13 @@ def saturated(survey: Survey) -> Iterator[Finding]:
     found = levels.filter((pl.col("lowest") >= SATURATED) & (pl.col("items") >= _FEWEST))
     if found.is_empty():
         return
-    tasks = found["task"].unique().sort().to_list()
+    tasks = distinct(found, "task")
     yield survey.finding(
         "saturated tasks",
         "note",
         "tasks solved from the start",
         tasks=tasks,
-        systems=found["system"].unique().sort().to_list(),
+        systems=distinct(found, "system"),
         rows=_rows(survey, found),
         message=f"In {counted(len(tasks), 'task')} a system is {SATURATED:.0%} right or more at every checkpoint that "
         f"has learned anything: {named(tasks)}.",
@@ -159,7 +159,7 @@ def before_learning(survey: Survey) -> Iterator[Finding]:
         "before learning",
         "note",
         "checkpoints before any learning",
-        systems=found["system"].unique().sort().to_list(),
+        systems=distinct(found, "system"),
         rows=int(found["rows"].sum()),
         message=f"At {counted(found.height, 'checkpoint')} no task is surely above guessing: {named(labels)}.",
         consequence="Curves over tokens: these checkpoints fix the lower level and say nothing of the shape. "

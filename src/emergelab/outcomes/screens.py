@@ -6,7 +6,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import polars as pl
 
-from emergelab.outcomes import jumps, level_screens, target_screens
+from emergelab.outcomes import (
+    answer_screens,
+    coverage_screens,
+    jumps,
+    level_screens,
+    prompt_screens,
+    skill_screens,
+    target_screens,
+    unit_screens,
+)
 from emergelab.outcomes.findings import Finding, by_severity
 from emergelab.outcomes.survey import Survey
 
@@ -22,16 +31,41 @@ UNFITTING: tuple[Screen, ...] = (
 """Screens whose findings may take tasks out of verdicts."""
 
 SCREENS: tuple[Screen, ...] = (
+    answer_screens.foreign_losses,
     *UNFITTING,
     target_screens.nearly_constant_targets,
     target_screens.empty_targets,
     target_screens.twin_tasks,
     target_screens.repeated_items,
+    answer_screens.contradictory_targets,
+    answer_screens.shifting_items,
+    answer_screens.repeated_rows,
+    answer_screens.unheard_losses,
+    answer_screens.infinite_losses,
+    answer_screens.uneven_shots,
+    prompt_screens.leaking_prompts,
+    coverage_screens.missing_tasks,
+    coverage_screens.missing_items,
+    coverage_screens.copied_results,
+    skill_screens.never_alone,
+    skill_screens.confounded_skills,
+    skill_screens.mixed_tasks,
+    jumps.implausible_jumps,
+    unit_screens.odd_scales,
+    unit_screens.odd_losses,
+    unit_screens.odd_shares,
+    unit_screens.odd_labels,
+    unit_screens.stated_tokens,
     level_screens.saturated,
     level_screens.before_learning,
     level_screens.few_items,
-    jumps.implausible_jumps,
+    answer_screens.different_tokenizers,
+    answer_screens.unknown_chance,
+    coverage_screens.single_scales,
+    coverage_screens.unknown_scales,
+    coverage_screens.wide_gaps,
 )
+"""All screens, by their weight within one severity."""
 
 
 def screen(frame: pl.DataFrame, notes: Sequence[str] = ()) -> list[Finding]:

@@ -13,6 +13,8 @@ from emergelab.outcomes.schema import CELL, cells
 SURE = 0.05
 """The error that all tests of one question may make together."""
 
+_TELLING = 10
+
 LUCK = 0.01
 """Accuracy that no skill is needed for even where answers are open: they are hit or scored right now and then."""
 
@@ -36,14 +38,28 @@ class Survey:
 
     @cached_property
     def items(self) -> pl.DataFrame:
-        """Task, piece, skills, input and target of each item, by task and piece."""
+        """Task, piece, skills, input, target and numbers of inputs and targets of each item, by task and piece."""
         first = (pl.col(name).first() for name in ("skills", "input", "target"))
-        return self.frame.lazy().group_by("task", "piece").agg(first).sort("task", "piece").collect()
+        several = {f"{name}s": pl.col(name).n_unique() for name in ("input", "target")}
+        return (
+            self.frame.lazy().group_by("task", "piece").agg(first, **several).sort("task", "piece").collect()
+        )
 
     @cached_property
     def repeated(self) -> bool:
         """Whether a system answered an item more than once at a checkpoint."""
         return bool((self.tallies["rows"] > self.tallies["answered"]).any())
+
+    @cached_property
+    def asked(self) -> pl.DataFrame:
+        """Task, piece and system of each item that a system answered; fewest and most answer tokens; checkpoints."""
+        tokens = pl.col("answer_tokens")
+        return (
+            self.frame.lazy()
+            .group_by("task", "piece", "system")
+            .agg(fewest=tokens.min(), most=tokens.max(), checkpoints=pl.col("checkpoint").n_unique())
+            .collect()
+        )
 
     @cached_property
     def tasks(self) -> pl.DataFrame:
@@ -117,6 +133,27 @@ class Survey:
         p[right == 0] = 1.0
         high = betaincinv(right + 1, (trials - right).clip(1e-9), 1 - SURE)
         return known.with_columns(p=pl.Series(p, dtype=pl.Float64), high=pl.Series(high, dtype=pl.Float64))
+
+    @cached_property
+    def fingerprints(self) -> pl.DataFrame:
+        """Of each task at each cell: system, checkpoint, place, rows, and a number that equal results share.
+
+        Results are those that are unlikely to be equal by chance: losses, scores, or right and wrong answers with ten
+        of either.
+        """
+        measures = ("correct", "nats", "cloze_loss", "score")
+        digest = pl.struct("piece", "sample", *measures).hash().sum()
+        right = pl.col("correct").sum()
+        own = (pl.col("correct").count() - right >= _TELLING) & (right >= _TELLING)
+        numbers = pl.max_horizontal(pl.col(name).n_unique() for name in measures[1:])
+        return (
+            self.frame.lazy()
+            .group_by(*CELL, "task")
+            .agg(pl.len().alias("rows"), digest.alias("print"), telling=own | (numbers >= _TELLING))
+            .filter("telling")
+            .collect()
+            .join(self.cells.select(*CELL, "place"), on=CELL)
+        )
 
     def finding(  # noqa: PLR0913  a finding has so many parts
         self,

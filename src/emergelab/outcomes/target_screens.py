@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import polars as pl
 
-from emergelab.outcomes.findings import Finding, be, counted, have, named
+from emergelab.outcomes.findings import Finding, be, counted, distinct, have, named
 from emergelab.outcomes.survey import Survey
 
 NEARLY_CONSTANT = 0.5
@@ -81,14 +81,14 @@ def empty_targets(survey: Survey) -> Iterator[Finding]:
     )
     if found.is_empty():
         return
-    tasks = found["task"].unique().sort().to_list()
+    tasks = distinct(found, "task")
     rows, items = int(found["rows"].sum()), found.select("task", "piece").n_unique()
     yield survey.finding(
         "empty right answers",
         "fault",
         "items whose right answer is empty",
         tasks=tasks,
-        systems=found["system"].unique().sort().to_list(),
+        systems=distinct(found, "system"),
         rows=rows,
         message=f"{counted(items, 'item')} of {named(tasks)} ({rows:,} rows) ask for an answer without text or tokens.",
         consequence="Competence: whether such an answer counts as right depends on the scoring and on no skill; its "
@@ -182,7 +182,7 @@ def repeated_items(survey: Survey) -> Iterator[Finding]:
     )
     if found.is_empty():
         return
-    tasks = found["task"].unique().sort().to_list()
+    tasks = distinct(found, "task")
     yield survey.finding(
         "repeated items",
         "warning",
