@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import polars as pl
 from polars import selectors
 
 from emergelab.report import shell, theme
-from emergelab.report.plots import MEANINGS, Plot
+from emergelab.report.figures import Figure
+from emergelab.report.plots import MEANINGS
 
 _SIZES = 4
+
+
+class Drawn(Protocol):
+    """What becomes a figure of the page: a `Plot`, for example."""
+
+    def figure(self) -> Figure:
+        """Return the figure with its drawing."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +47,7 @@ class Section:
     name: str
     title: str
     text: str
-    figures: Sequence[Plot] = ()
+    figures: Sequence[Drawn] = ()
     tables: Sequence[Table] = ()
 
 
