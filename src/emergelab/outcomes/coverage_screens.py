@@ -30,14 +30,12 @@ def missing_tasks(survey: Survey) -> Iterator[Finding]:
 
 def missing_items(survey: Survey) -> Iterator[Finding]:
     """Find checkpoints that answered fewer items of a task than the system's others, and items that not all have."""
-    usual = pl.col("answered").median().over("system", "task")
-    found = survey.tallies.with_columns(usual=usual).filter(pl.col("answered") < _WHOLE * usual)
+    most = pl.col("answered").max().over("system", "task")
+    found = survey.tallies.with_columns(most=most).filter(pl.col("answered") < _WHOLE * most)
     if found.height:
+        shown = found.select("task", "checkpoint", "answered", "most").iter_rows()
         cases = [
-            f"{task} at {checkpoint} ({answered:,} of {usual:,.0f})"
-            for task, checkpoint, answered, usual in found.select(
-                "task", "checkpoint", "answered", "usual"
-            ).iter_rows()
+            f"{task} at {checkpoint} ({answered:,} of {most:,})" for task, checkpoint, answered, most in shown
         ]
         yield survey.finding(
             "missing items",
@@ -46,10 +44,11 @@ def missing_items(survey: Survey) -> Iterator[Finding]:
             tasks=distinct(found, "task"),
             systems=distinct(found, "system"),
             rows=int(found["rows"].sum()),
-            message=f"Fewer items than usual were answered in {counted(found.height, 'case')}: {named(cases, 3)}.",
+            message=f"Fewer items than the system answered elsewhere, in {counted(found.height, 'case')}: "
+            f"{named(cases, 3)}.",
             consequence="Curves over tokens: accuracy there is of other items. Compare by shared items, or leave these "
             "checkpoints out of this task.",
-            details=found.select(*CELL, "task", "answered", "usual"),
+            details=found.select(*CELL, "task", "answered", "most"),
         )
     yield from _unshared_items(survey)
 
