@@ -12,9 +12,10 @@ from scipy.stats import norm
 
 from emergelab.analysis.scaling.backtest import back_test, crps, outcomes
 from emergelab.analysis.scaling.calibration import nested_splits
-from emergelab.analysis.scaling.forecast import bits_of, forecast, working
+from emergelab.analysis.scaling.forecast import forecast, working
 from emergelab.analysis.scaling.ladder import Ladder, Metric, Target
 from emergelab.analysis.scaling.links import Parabolas, Scale, Sigmoids
+from emergelab.analysis.scaling.shares import bits_of
 from emergelab.outcomes.files import shipped_tables
 from emergelab.recipes.back_testing import shipped_splits
 from emergelab.recipes.ladders import TableQuestion, read_ladder

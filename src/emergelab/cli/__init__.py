@@ -66,6 +66,7 @@ app.command("ideal")(theory.ideal_command)
 app.command("bound")(theory.bound_command)
 app.command("curve")(skills.curve_command)
 app.command("fit-law")(forecasts.fit_law_command)
+app.command("fit-link")(forecasts.fit_link_command)
 app.command("forecast")(forecasts.forecast_command)
 app.command("slingshot")(forecasts.slingshot_command)
 

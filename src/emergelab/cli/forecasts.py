@@ -82,6 +82,44 @@ def fit_law_command(
     _print_law(found)
 
 
+def fit_link_command(
+    table: TableArgument,
+    metric: Annotated[str, typer.Option(help="The share (accuracy): a column, or a metric's name.")],
+    through: Annotated[
+        str | None,
+        typer.Option(
+            help="The loss between; by default the task's own bits per byte, else the mean of the table's losses."
+        ),
+    ] = None,
+    kind: Annotated[str | None, typer.Option(help="The metric's kind, where several have its name.")] = None,
+    chance: Annotated[
+        float | None, typer.Option(help="The share right by guessing, 0 to 1; fitted where it is not given.")
+    ] = None,
+    params: ParamsColumn = None,
+    tokens: TokensColumn = None,
+    column: ColumnOption = None,
+    where: WhereOption = None,
+    samples: SamplesOption = 1000,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit how a task's accuracy follows from a loss (two steps) and from compute (one), above a chance floor."""
+    from emergelab.recipes.link_fitting import LinkQuestion, link_of  # noqa: PLC0415
+
+    asked = LinkQuestion(
+        table=_with_columns(table, params, tokens, column, where),
+        metric=metric,
+        through=through,
+        kind=kind,
+        chance=chance,
+        samples=samples,
+    )
+    found = link_of(asked)
+    if as_json:
+        typer.echo(json.dumps(found, indent=1, allow_nan=False))
+        return
+    _print_link(found)
+
+
 def forecast_command(
     table: TableArgument,
     metric: Annotated[str | None, typer.Option(help="What to forecast.")] = None,
@@ -231,6 +269,14 @@ def _back_test(
         "Errors and scores: per cent of a loss, points of a share (accuracy). Compute: how many times the most that "
         "was fitted. Coverage is of 90 % intervals. --json has other bands, widths, and counts of runs and metrics."
     )
+    print_table(
+        ("split", "kind", "scatter of single runs", "n"),
+        [(one["split"], one["kind"], _cell(one["error"]), str(one["n"])) for one in found["scatter"]],
+    )
+    typer.echo(
+        "Scatter: by how much fitted runs of much compute miss what the other runs' links say of their common loss, in "
+        "the same units. A forecast has this error and that of the law."
+    )
 
 
 def _print_law(found: dict[str, Any]) -> None:
@@ -239,6 +285,34 @@ def _print_law(found: dict[str, Any]) -> None:
     fitted = f"{found['n']} points of {found['runs']} runs, Huber's loss with delta {found['delta']:g}"
     typer.echo(f"{found['law']}: {fitted}.")
     _warn(found["warnings"])
+
+
+def _print_link(found: dict[str, Any]) -> None:
+    rows: list[tuple[str, ...]] = []
+    for step, name in (("two_step", "loss to share"), ("one_step", "log10 compute to share")):
+        one = found[step]
+        if step == "two_step":
+            law = one["law"]
+            rows += [
+                ("N, D to loss", constant, *_limits(law[constant]), law[constant]["method"])
+                for constant in law
+            ]
+        rows += [(name, constant, *_limits(one[constant]), one[constant]["method"]) for constant in _LINK]
+    print_table(("step", "constant", "value", "95 % from", "to", "method"), rows)
+    two, one = found["two_step"], found["one_step"]
+    typer.echo(
+        f"{two['form']}, x: {found['through']}; {found['n']} points of {found['runs']} runs. Residuals, points: "
+        f"{_points(two['residual'])} from the measured loss, {_points(two['residual_with_law'])} from that of the law, "
+        f"{_points(one['residual'])} from compute in one step."
+    )
+    _warn(found["warnings"])
+
+
+_LINK = ("floor", "middle", "slope")
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:.2f}"
 
 
 def _print_forecast(found: dict[str, Any]) -> None:

@@ -88,18 +88,19 @@ def scored_splits(
 def back_test_of(
     question: TableQuestion, *, development: bool = False, splits: Path | None = None
 ) -> dict[str, Any]:
-    """Return the scores of all back-tests of a table as JSON values, one row a split, method, kind and band."""
-    rows = [
-        asdict(outcome)
-        for scored in scored_splits(question, development=development, splits=splits)
-        for outcome in outcomes(scored)
-    ]
+    """Return the scores of all back-tests of a table as JSON values, one row a split, method, kind and band.
+
+    `scatter` has what single fitted runs scatter by, one row a split and kind.
+    """
+    tested = list(scored_splits(question, development=development, splits=splits))
+    rows = [asdict(outcome) for scored in tested for outcome in outcomes(scored)]
     return {
         "table": question.file,
         "level": 0.9,
         "methods": ["emergelab", *BASELINES],
         "units": "error, bias, half_width, crps and interval_score: per cent of a loss, points of a share",
         "rows": rows,
+        "scatter": [{"split": scored.name} | asdict(one) for scored in tested for one in scored.scatter],
     }
 
 

@@ -60,10 +60,13 @@ def _where(frame: pl.DataFrame, condition: str) -> pl.DataFrame:
     return kept
 
 
-def read_ladder(question: TableQuestion, metric: str | None = None) -> LadderTable:
-    """Read a table; of a wide one the column `metric`, of a long one all of its metrics. Raises TableError."""
+def read_ladder(question: TableQuestion, *asked: str) -> LadderTable:
+    """Read a table; of a wide one the columns `asked`, of a long one all of its metrics. Raises TableError.
+
+    `question.sort` says what the first metric asked for is.
+    """
     frame, columns = open_table(question)
-    long = _long(frame, columns, metric)
+    long = _long(frame, columns, asked)
     long, warnings = _clean(long)
     points = long.select(_POINT).unique().sort("__params", "__tokens", "__group", "__run")
     names = long.select("kind", "name").unique().sort("kind", "name")
@@ -72,7 +75,7 @@ def read_ladder(question: TableQuestion, metric: str | None = None) -> LadderTab
         warnings.append(
             f"{averaged} results stand in the table more than once with different values; their means were taken."
         )
-    metrics, kept, dropped = _metrics(names, values, metric, question.sort)
+    metrics, kept, dropped = _metrics(names, values, asked, question.sort)
     if dropped:
         warnings.append(
             f"{len(dropped)} metrics were left out, neither losses nor shares: {', '.join(dropped[:5])}."
@@ -92,19 +95,26 @@ def read_ladder(question: TableQuestion, metric: str | None = None) -> LadderTab
     return LadderTable(ladder, tuple(runs), columns.group, tuple(warnings))
 
 
-def _long(frame: pl.DataFrame, columns: Columns, metric: str | None) -> pl.DataFrame:
+def _long(frame: pl.DataFrame, columns: Columns, asked: tuple[str, ...]) -> pl.DataFrame:
     """Return the table with one row for each result and columns of our own names."""
     if columns.long:
-        name, value = pl.col(columns.name or ""), pl.col(columns.value or "")
         kind = pl.col(columns.kind) if columns.kind else pl.lit(_NO_KIND)
-    else:
-        if metric is None:
-            raise TableError(
-                "The table has no columns of names and values, so that each metric is a column of its own. Name the "
-                "one to forecast with --metric."
-            )
+        return _selected(frame, columns, (pl.col(columns.name or ""), pl.col(columns.value or ""), kind))
+    if not asked:
+        raise TableError(
+            "The table has no columns of names and values, so that each metric is a column of its own. Name the "
+            "one to forecast with --metric."
+        )
+    for metric in asked:
         require_column(frame, metric)
-        name, value, kind = pl.lit(metric), pl.col(metric), pl.lit(_NO_KIND)
+    own = [(pl.lit(metric), pl.col(metric), pl.lit(_NO_KIND)) for metric in asked]
+    return pl.concat([_selected(frame, columns, one) for one in own])
+
+
+def _selected(
+    frame: pl.DataFrame, columns: Columns, metric: tuple[pl.Expr, pl.Expr, pl.Expr]
+) -> pl.DataFrame:
+    name, value, kind = metric
     run = pl.col(columns.run) if columns.run else pl.int_range(pl.len())
     group = pl.col(columns.group) if columns.group else pl.lit(_ALL)
     try:
@@ -153,7 +163,7 @@ def _matrix(long: pl.DataFrame, points: pl.DataFrame, names: pl.DataFrame) -> tu
 
 
 def _metrics(
-    names: pl.DataFrame, values: np.ndarray, asked: str | None, told: Sort | None
+    names: pl.DataFrame, values: np.ndarray, asked: tuple[str, ...], told: Sort | None
 ) -> tuple[tuple[Metric, ...], list[int], list[str]]:
     """Return the metrics that can be forecast, their rows, and the names of the others."""
     metrics: list[Metric] = []
@@ -161,8 +171,9 @@ def _metrics(
     dropped: list[str] = []
     for row, (kind, name) in enumerate(names.rows()):
         known = values[row][~np.isnan(values[row])]
-        wanted = name == asked
-        sort, fault = _sort_of(f"{kind} {name}".lower(), known, told if wanted else None)
+        wanted = name in asked
+        first = name == asked[0] if asked else False
+        sort, fault = _sort_of(f"{kind} {name}".lower(), known, told if first else None)
         if sort is not None:
             metrics.append(Metric(kind, name, sort))
             kept.append(row)
@@ -193,10 +204,10 @@ def _sort_of(words: str, values: np.ndarray, told: Sort | None) -> tuple[Sort | 
 
 
 def _named(words: str, low: float, high: float) -> Sort | None:
-    if high < 0:
-        return "log-likelihood"
     if any(word in words for word in _LOSSES):
         return "loss"
+    if high < 0:
+        return "log-likelihood"
     if any(word in words for word in _SHARES) or (low >= 0 and high <= 1):
         return "share"
     return "loss" if low > 0 else None
@@ -207,7 +218,8 @@ def _loss(low: float) -> tuple[Sort | None, str]:
         return "loss", ""
     return (
         None,
-        f"is a loss and has the value {low:g}. Losses are above 0. Leave such runs out, or mend their values.",
+        f"is a loss by its name and has the value {low:g}. Losses are above 0. Leave such runs out, or change the sign "
+        "if these are log-likelihoods.",
     )
 
 

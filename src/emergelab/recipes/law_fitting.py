@@ -65,7 +65,7 @@ def fitted_law(question: LawQuestion) -> FittedLaw:
     warnings = [*swapped(runs.params, runs.tokens), *_about_runs(runs)]
     estimate = estimate_law(runs, stream(0, "law"), samples=question.samples, delta=question.delta)
     found = influences(estimate)
-    warnings += _about_constants(estimate)
+    warnings += about_constants(estimate)
     warnings += [_hanging(one, labels) for one in found if one.decisive]
     return FittedLaw(estimate, labels, found, tuple(warnings))
 
@@ -189,7 +189,8 @@ def _about_runs(runs: Runs) -> list[str]:
     return warnings
 
 
-def _about_constants(estimate: LawEstimate) -> list[str]:
+def about_constants(estimate: LawEstimate) -> list[str]:
+    """Return what to be warned of where the runs hardly tell E."""
     E, runs = estimate.constants["E"], estimate.fit.runs
     lowest = float(runs.losses.min())
     lo, hi = E.lo or 0.0, lowest if E.hi is None else E.hi

@@ -18,6 +18,7 @@ from emergelab.analysis.scaling.baselines import BASELINES, baseline
 from emergelab.analysis.scaling.calibration import COVERAGE, calibrate
 from emergelab.analysis.scaling.forecast import Forecasts, forecast, working
 from emergelab.analysis.scaling.ladder import Ladder, Target
+from emergelab.analysis.scaling.scatter import Scatter, scatter
 from emergelab.rng import Stream
 
 POOLED = "emergelab"
@@ -60,12 +61,16 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Scored:
-    """Every forecast of a back-test beside what came: by method, in working units, with half widths of intervals."""
+    """Every forecast of a back-test beside what came: by method, in working units, with half widths of intervals.
+
+    `scatter` is how far single fitted runs lie from their links, which no forecast can be nearer than.
+    """
 
     name: str
     fitted: Ladder
     large: Ladder
     methods: dict[str, tuple[Forecasts, np.ndarray]]  # forecasts, and spreads to either side by metric
+    scatter: list[Scatter]
 
     @property
     def times(self) -> np.ndarray:
@@ -83,7 +88,7 @@ def back_test(name: str, fitted: Ladder, large: Ladder, stream: Stream) -> Score
     normal = np.full(len(fitted.metrics), _NORMAL_90)
     methods = {POOLED: (forecast(fitted, target, stream.child("forecast")), own)}
     methods |= {one: (baseline(one, fitted, target), normal) for one in BASELINES}
-    return Scored(name, fitted, large, methods)
+    return Scored(name, fitted, large, methods, scatter(fitted))
 
 
 def outcomes(scored: Scored) -> Iterator[Outcome]:

@@ -12,10 +12,11 @@ import numpy as np
 
 from emergelab.analysis.scaling.common import common_values, losslike
 from emergelab.analysis.scaling.curves import Positions, log_curve
-from emergelab.analysis.scaling.forecast import Forecasts, bits_of, intermediates, working
+from emergelab.analysis.scaling.forecast import Forecasts, intermediates, working
 from emergelab.analysis.scaling.ladder import Ladder, Target
 from emergelab.analysis.scaling.law import FEWEST, Runs, fit_law
 from emergelab.analysis.scaling.links import Scale, Sigmoids
+from emergelab.analysis.scaling.shares import bits_of
 
 Told = tuple[np.ndarray, np.ndarray]  # values at the points fitted, and at the targets
 Laws = dict[bytes, Told]  # laws fitted before, by the values that they were fitted to

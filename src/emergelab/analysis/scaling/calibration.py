@@ -20,7 +20,7 @@ from emergelab.analysis.scaling.law import FEWEST
 from emergelab.rng import Stream
 
 COVERAGE = 0.9
-_NORMAL_90 = 1.645
+_NARROWEST = 1.0  # spreads: nested forecasts are nearer than those that are asked for
 _UNKNOWN = 3.0  # spreads, where nothing can be forecast inside the fitted part
 _COMPUTE_CUTS = (3.0, 10.0, 30.0)
 _SIZE_CUTS = (1, 2)
@@ -87,10 +87,10 @@ def scores_by_kind(large: Ladder, found: Forecasts) -> dict[str, np.ndarray]:
 
 
 def _quantile(parts: list[np.ndarray]) -> float:
-    """Return the quantile over nested back-tests of equal weight, never narrower than a normal law's."""
+    """Return the quantile over nested back-tests of equal weight, never below one spread."""
     values = np.concatenate(parts)
     weights = np.concatenate([np.full(part.size, 1 / part.size) for part in parts])
     order = np.argsort(values)
     reached = np.cumsum(weights[order]) / weights.sum()
     at = min(int(np.searchsorted(reached, COVERAGE)), values.size - 1)
-    return max(float(values[order[at]]), _NORMAL_90)
+    return max(float(values[order[at]]), _NARROWEST)

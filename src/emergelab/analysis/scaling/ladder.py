@@ -48,6 +48,10 @@ class Ladder:
 
     def at(self, chosen: Bool[np.ndarray, " points"]) -> Ladder:
         """Return some of the points."""
+        return self.pick(np.flatnonzero(chosen))
+
+    def pick(self, chosen: Int64[np.ndarray, " some"]) -> Ladder:
+        """Return some of the points by number, in this order."""
         return Ladder(
             self.run[chosen],
             self.group[chosen],

@@ -6,12 +6,14 @@ better. Points of more compute count more, since what is asked lies beyond them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
 from scipy.special import expit, logit
 
+from emergelab.analysis.scaling.ladder import Metric
 from emergelab.analysis.scaling.robust import Loss, Problem, minimise
 
 Points = Float64[np.ndarray, " points"]
@@ -24,6 +26,8 @@ _STEEPEST = 12.0
 _SQUARES = 1e9  # of deviations: no residual counts linearly
 _LEAST_NOISE = 2e-3
 _LOWEST = 3  # points whose mean stands for an unknown floor
+_SMALLEST = {"loss": 1e-3, "log-likelihood": 1e-3, "share": 2e-3}  # noise of a metric
+_SHRINK = 4.0  # points' worth of the other metrics' noise in a metric's own
 
 
 @dataclass(frozen=True)
@@ -143,3 +147,13 @@ def _floors(y: Curves, chance: np.ndarray) -> Float64[np.ndarray, "floors curves
     usual = np.minimum(np.array(_FLOORS)[:, None], y.mean(axis=1))
     tried = np.vstack([usual, worst])
     return np.minimum(np.where(np.isnan(chance), tried, chance), 0.99)
+
+
+def shrunk_noise(
+    metrics: Sequence[Metric], noise: Float64[np.ndarray, " curves"], points: int
+) -> Float64[np.ndarray, " curves"]:
+    """Return each metric's noise, drawn towards that of its kind: a few points tell little of it."""
+    kinds = np.array([metric.kind for metric in metrics])
+    least = np.array([_SMALLEST[metric.sort] for metric in metrics])
+    typical = np.array([np.median(noise[kinds == kind]) for kind in kinds])
+    return np.maximum(np.sqrt((points * noise**2 + _SHRINK * typical**2) / (points + _SHRINK)), least)
