@@ -19,6 +19,7 @@ import polars as pl
 from emergelab.analysis import intervals
 from emergelab.analysis.comparison import holm
 from emergelab.analysis.skills.cases import Cases, believed_rates, complete_cases, drawn_rates
+from emergelab.analysis.skills.items import item_predictions
 from emergelab.analysis.skills.laws import LAWS, out_of_sample, with_numbers
 from emergelab.analysis.skills.parts import Parts
 from emergelab.analysis.skills.proper import Ensemble, Mean, Scored, brier, log_score, mean_over, ratio_over
@@ -171,8 +172,6 @@ def _of_references(rates: _Rates) -> Iterator[_Forecast]:
 
 def _item_by_item(parts: Parts, rates: _Rates) -> Iterator[_Forecast]:
     """Predict every item by what its parts came out as on the same input; parts not asked there have their rate."""
-    from emergelab.analysis.skills.items import item_predictions  # noqa: PLC0415 - it imports the cases, as this does
-
     found = item_predictions(parts, rates.cases)
     if found is None:
         return
