@@ -274,7 +274,7 @@ def _task_panel(
     arrays = _arrays(rows, places["checkpoint"])
     answered = ~np.isnan(arrays["right"]) | ~np.isnan(arrays["nats"]) | ~np.isnan(arrays["score"])
     counts = answered.sum(axis=1)
-    enough = counts >= max(_FEW * counts.max(), 1)
+    enough = np.asarray(counts >= max(_FEW * float(counts.max()), 1.0))
     if not enough.any():
         return None
     common = answered[enough].all(axis=0)

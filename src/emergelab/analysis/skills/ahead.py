@@ -1,0 +1,360 @@
+"""What ten times the training will bring: courses of skills and of k carried on, where their own past says how well.
+
+A course is forecast from its checkpoints so far by three plain methods: its last value, a power law of the error in
+compute, a logistic curve in the logarithm of compute, the latter two moved to the last three values. Which one, and how
+wide the interval is, is learned from the past of all courses of the system: at every earlier checkpoint the later ones
+known by then were forecast, and the 90 % quantile of errors over spreads is the number of spreads to either side (as in
+`analysis.scaling.calibration`); the last value is kept unless another method's error is a tenth smaller. The same is
+then asked once more, rolling: at each checkpoint with a past, widths from before it, forecasts of what came after. Only
+where these intervals held at least `HELD` of what came, among at least `ENOUGH` forecasts as far ahead, is anything
+said. More training at the same size is not a larger model: nothing is said of that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float64
+
+from emergelab.analysis.scaling.calibration import COVERAGE
+from emergelab.analysis.scaling.links import Scale, Sigmoids
+from emergelab.analysis.skills.panels import Panel, Panels, System, finite_items, mean_of
+
+FACTORS = (2.0, 4.0, 10.0)
+"""How many times the last tokens are asked for; past forecasts from 2/3 to 3/2 times as far, or farther for 10."""
+HELD, ENOUGH = 0.8, 20
+FEWEST_POINTS = 4
+LAST, POWER, LOGISTIC = "last value", "power law in compute", "logistic in log compute"
+ACCURACY, NATS = "accuracy", "nats"
+
+_METHODS = {ACCURACY: (LAST, POWER, LOGISTIC), NATS: (LAST, POWER)}
+_MOST_CUTS = 12
+_NEAR = 1.5
+_ANCHORS = 3
+_BETTER = 0.9  # of the last value's mean error, which another method must not exceed to be preferred
+_LEAST_ERROR, _LEAST_SPREAD = 1e-3, 0.01
+_NOISE = 0.02
+
+Courses = Float64[np.ndarray, "courses points"]
+
+AHEAD = pl.Schema(
+    {
+        "system": pl.String,
+        "kind": pl.String,
+        "name": pl.String,
+        "k": pl.Int32,
+        "metric": pl.String,
+        "relative": pl.Boolean,
+        "now": pl.Float64,
+        "factor": pl.Float64,
+        "train_tokens": pl.Float64,
+        "flops": pl.Float64,
+        "value": pl.Float64,
+        "lo": pl.Float64,
+        "hi": pl.Float64,
+        "method": pl.String,
+        "known": pl.Boolean,
+        "reason": pl.String,
+    }
+)
+"""A row for each skill alone and each k, metric and factor of tokens; 90 % intervals, null where nothing is known."""
+
+CHECKS = pl.Schema(
+    {
+        "system": pl.String,
+        "metric": pl.String,
+        "factor": pl.Float64,
+        "n": pl.Int32,
+        "courses": pl.Int32,
+        "held": pl.Float64,
+        "error": pl.Float64,
+        "half_width": pl.Float64,
+        "error_of_last": pl.Float64,
+    }
+)
+"""Back-tests: how many intervals held what came, the mean error and half width (of nats: in logarithms)."""
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """Forecasts, `AHEAD`, and the back-tests behind them, `CHECKS`."""
+
+    rows: pl.DataFrame
+    checks: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class _Series:
+    """Courses of one metric of one system, at trained checkpoints: shares, or logarithms of nats; NaN is missing."""
+
+    system: System
+    metric: str
+    panels: tuple[Panel, ...]
+    tokens: Float64[np.ndarray, " points"]
+    values: Courses
+
+
+@dataclass(frozen=True)
+class _Told:
+    """Forecasts made at one checkpoint, by method: values and spreads [courses, targets]."""
+
+    cut: int
+    values: Mapping[str, np.ndarray]
+    spreads: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What the past says: the method with the least error, and the spreads that hold `COVERAGE` of what came."""
+
+    method: str
+    width: float
+
+
+def ahead(given: Panels) -> Ahead:
+    """Forecast accuracy and nats of skills alone and of numbers of skills, for each system, with back-tests."""
+    rows: list[dict[str, object]] = []
+    checks: list[dict[str, object]] = []
+    for system in given.systems:
+        for metric in (ACCURACY, NATS):
+            series = _series(system, metric)
+            if series is not None:
+                found = _checked(series)
+                checks += found
+                rows += _rows(series, {float(str(one["factor"])): one for one in found})
+    return Ahead(pl.DataFrame(rows, schema=AHEAD), pl.DataFrame(checks, schema=CHECKS))
+
+
+def _series(system: System, metric: str) -> _Series | None:
+    """Return all courses of a system; None where none has a value."""
+    trained = system.tokens > 0
+    panels = tuple(
+        panel
+        for panel in (*system.numbers, *system.skills, *system.tasks)
+        if _values(panel, metric) is not None
+    )
+    if not panels or not trained.any():
+        return None
+    place = {name: at for at, name in enumerate(system.checkpoints)}
+    values = np.full((len(panels), trained.size), np.nan)
+    for row, panel in enumerate(panels):
+        values[row, [place[name] for name in panel.checkpoints]] = _values(panel, metric)
+    return _Series(system, metric, panels, system.tokens[trained], values[:, trained])
+
+
+def _values(panel: Panel, metric: str) -> np.ndarray | None:
+    if metric == ACCURACY:
+        return None if np.isnan(panel.right).all() else panel.accuracy
+    items = finite_items(panel.nats)
+    with np.errstate(divide="ignore"):
+        logs = np.log(mean_of(panel.nats[:, items])) if items.any() else None
+    return logs if logs is not None and np.isfinite(logs).all() else None
+
+
+def _cuts(series: _Series) -> list[int]:
+    """Return numbers of checkpoints after which forecasts are tried, evenly in ln tokens where there are many."""
+    points = series.tokens.size
+    every = np.arange(FEWEST_POINTS, points)
+    if every.size <= _MOST_CUTS:
+        return every.tolist()
+    logs = np.log(series.tokens)
+    wanted = np.linspace(logs[FEWEST_POINTS - 1], logs[-2], _MOST_CUTS)
+    return sorted({int(np.searchsorted(logs, one - _TINY)) + 1 for one in wanted} & set(every.tolist()))
+
+
+_TINY = 1e-9
+
+
+def _forecasts(series: _Series, cut: int, tokens: np.ndarray) -> _Told:
+    """Forecast all courses from their first `cut` checkpoints at `tokens`, by every method."""
+    values: dict[str, np.ndarray] = {}
+    spreads: dict[str, np.ndarray] = {}
+    here, there = np.log(series.tokens[:cut]), np.log(tokens)
+    known = series.values[:, :cut]
+    grow = 1 + there - here[-1]
+    for method in _METHODS[series.metric]:
+        fitted, told = _fitted(method, series.metric, known, (here, there))
+        # A curve that the first checkpoints bend says little of the level reached: it is moved to the last ones.
+        off = known - fitted
+        off -= off[:, -_ANCHORS:].mean(axis=1, keepdims=True) if method != LAST else 0.0
+        anchored = told + (known - fitted - off)[:, -1:]
+        spread = np.sqrt(_mean(off[:, cut // 2 :] ** 2))
+        values[method], spreads[method] = anchored, np.maximum(spread, _LEAST_SPREAD)[:, None] * grow
+    return _Told(cut, values, spreads)
+
+
+def _fitted(
+    method: str, metric: str, known: Courses, places: tuple[np.ndarray, np.ndarray]
+) -> tuple[Courses, Courses]:
+    """Return a method's curves at the points fitted and at the targets; NaN for courses with a missing point."""
+    here, there = places
+    whole = ~np.isnan(known).any(axis=1)
+    fitted, told = np.full(known.shape, np.nan), np.full((len(known), there.size), np.nan)
+    if whole.any():
+        fitted[whole], told[whole] = _FITS[method](known[whole], metric, here, there)
+    return fitted, told
+
+
+def _last(known: Courses, _metric: str, here: np.ndarray, there: np.ndarray) -> tuple[Courses, Courses]:
+    return known[:, -1:] + 0 * here, known[:, -1:] + 0 * there
+
+
+def _power(known: Courses, metric: str, here: np.ndarray, there: np.ndarray) -> tuple[Courses, Courses]:
+    logs = np.log(np.maximum(1 - known, _LEAST_ERROR)) if metric == ACCURACY else known
+    slope, level = np.polyfit(here, logs.T, 1)
+    fitted, told = (level[:, None] + slope[:, None] * place for place in (here, there))
+    if metric == ACCURACY:
+        return 1 - np.exp(fitted), 1 - np.exp(told)
+    return fitted, told
+
+
+def _logistic(known: Courses, _metric: str, here: np.ndarray, there: np.ndarray) -> tuple[Courses, Courses]:
+    scale = Scale.of(-here, np.exp(here), 0.0)
+    rows = len(known)
+    curves = Sigmoids.fit(scale.z(-here), known, scale.weights, np.full(rows, _NOISE), np.full(rows, np.nan))
+    return curves.at(scale.z(-here)), curves.at(scale.z(-there))
+
+
+_FITS = {LAST: _last, POWER: _power, LOGISTIC: _logistic}
+
+
+def _checked(series: _Series) -> list[dict[str, object]]:
+    """Return the rolling back-test of a metric at every factor."""
+    cuts = _cuts(series)
+    told = {cut: _forecasts(series, cut, series.tokens[cut:]) for cut in cuts}
+    found: list[tuple[np.ndarray, ...]] = []
+    for cut in cuts:
+        rule = _rule(series, told, until=cut)
+        if rule is not None:
+            found.append(_scores(series, told[cut], rule))
+    if not found:
+        return [_check(series, factor, None) for factor in FACTORS]
+    joined = tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
+    return [_check(series, factor, joined) for factor in FACTORS]
+
+
+def _rule(series: _Series, told: Mapping[int, _Told], *, until: int) -> _Rule | None:
+    """Learn from the forecasts made and scored before checkpoint `until`; None without enough of them."""
+    errors: dict[str, list[np.ndarray]] = {method: [] for method in _METHODS[series.metric]}
+    scores: dict[str, list[np.ndarray]] = {method: [] for method in _METHODS[series.metric]}
+    for cut, one in told.items():
+        if cut >= until:
+            continue
+        came = series.values[:, cut:until]
+        for method, offs in errors.items():
+            off = np.abs(one.values[method][:, : until - cut] - came)
+            offs.append(off.ravel())
+            scores[method].append((off / one.spreads[method][:, : until - cut]).ravel())
+    known = {method: _known(parts) for method, parts in errors.items()}
+    if min(values.size for values in known.values()) < ENOUGH:
+        return None
+    means = {method: float(values.mean()) for method, values in known.items()}
+    best = min(means, key=means.__getitem__)
+    if means[best] > _BETTER * means[LAST]:
+        best = LAST
+    return _Rule(best, float(np.quantile(_known(scores[best]), COVERAGE)))
+
+
+def _known(parts: list[np.ndarray]) -> np.ndarray:
+    values = np.concatenate(parts) if parts else np.empty(0)
+    return values[~np.isnan(values)]
+
+
+def _scores(series: _Series, told: _Told, rule: _Rule) -> tuple[np.ndarray, ...]:
+    """Return factor, error, half width, the error of the last value, and the course of every forecast scored."""
+    came = series.values[:, told.cut :]
+    off = np.abs(told.values[rule.method] - came)
+    half = rule.width * told.spreads[rule.method]
+    plain = np.abs(told.values[LAST] - came)
+    factor = np.broadcast_to(series.tokens[told.cut :] / series.tokens[told.cut - 1], off.shape)
+    course = np.broadcast_to(np.arange(len(off))[:, None], off.shape)
+    there = ~np.isnan(off)
+    return factor[there], off[there], half[there], plain[there], course[there].astype(np.float64)
+
+
+def _check(series: _Series, factor: float, scored: tuple[np.ndarray, ...] | None) -> dict[str, object]:
+    row: dict[str, object] = {"system": series.system.name, "metric": series.metric, "factor": factor}
+    if scored is None:
+        return row | {"n": 0, "courses": 0}
+    farthest = np.inf if factor == FACTORS[-1] else factor * _NEAR
+    near = (scored[0] >= factor / _NEAR) & (scored[0] <= farthest)
+    _, off, half, plain, course = (values[near] for values in scored)
+    row |= {"n": off.size, "courses": np.unique(course).size}
+    if not off.size:
+        return row
+    return row | {
+        "held": float((off <= half).mean()),
+        "error": float(off.mean()),
+        "half_width": float(half.mean()),
+        "error_of_last": float(plain.mean()),
+    }
+
+
+def _rows(series: _Series, checks: Mapping[float, Mapping[str, object]]) -> Iterator[dict[str, object]]:
+    """Yield the forecasts of skills alone and of k."""
+    points = series.tokens.size
+    cuts = _cuts(series)
+    rule = _rule(series, {cut: _forecasts(series, cut, series.tokens[cut:]) for cut in cuts}, until=points)
+    targets = np.array(FACTORS) * series.tokens[-1]
+    told = _forecasts(series, points, targets) if points >= FEWEST_POINTS else None
+    for row, panel in enumerate(series.panels):
+        if panel.kind == "task":
+            continue
+        for at, factor in enumerate(FACTORS):
+            yield _named(series, row, factor) | _forecast((told, rule), (row, at), checks[factor], series)
+
+
+def _named(series: _Series, row: int, factor: float) -> dict[str, object]:
+    panel, now = series.panels[row], series.values[row, -1]
+    tokens = factor * float(series.tokens[-1])
+    return {
+        "system": series.system.name,
+        "kind": panel.kind,
+        "name": panel.name,
+        "k": panel.k,
+        "metric": series.metric,
+        "relative": series.metric == NATS and not series.system.losses_fit,
+        "now": None if np.isnan(now) else _shown(series, float(now)),
+        "factor": factor,
+        "train_tokens": tokens,
+        "flops": 6 * series.system.params * tokens if np.isfinite(series.system.params) else None,
+    }
+
+
+def _forecast(
+    made: tuple[_Told | None, _Rule | None], at: tuple[int, int], check: Mapping[str, object], series: _Series
+) -> dict[str, object]:
+    told, rule = made
+    reason = _unknown(check)
+    if told is None or rule is None or reason:
+        return {"known": False, "reason": reason or "too few checkpoints"}
+    middle, half = float(told.values[rule.method][at]), rule.width * float(told.spreads[rule.method][at])
+    if np.isnan(middle):
+        return {"known": False, "reason": "a checkpoint is missing"}
+    value, lo, hi = (_shown(series, end) for end in (middle, middle - half, middle + half))
+    held = float(str(check["held"]))
+    said = f"back-test: {held:.0%} of {check['n']} intervals held"
+    return {"value": value, "lo": lo, "hi": hi, "method": rule.method, "known": True, "reason": said}
+
+
+def _shown(series: _Series, value: float) -> float:
+    return float(np.clip(value, 0.0, 1.0)) if series.metric == ACCURACY else float(np.exp(value))
+
+
+def _unknown(check: Mapping[str, object]) -> str:
+    """Return why nothing can be said so far ahead; empty where something can."""
+    n, held = int(str(check["n"])), check.get("held")
+    if n < ENOUGH or held is None:
+        return f"only {n} forecasts of its past reach as far"
+    if float(str(held)) < HELD:
+        return f"forecasts of its past held only {float(str(held)):.0%} of what came, at an aim of {COVERAGE:.0%}"
+    return ""
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Return the mean of the known values of each row; NaN without any."""
+    known = np.count_nonzero(~np.isnan(values), axis=1)
+    return np.where(known > 0, np.nansum(values, axis=1) / np.maximum(known, 1), np.nan)
