@@ -18,6 +18,7 @@ from emergelab.cli import (
     forecasts,
     grammars,
     models,
+    screening,
     skills,
     stores,
     studies,
@@ -55,6 +56,7 @@ app.add_typer(corpora.corpus_app, name="corpus")
 app.add_typer(models.model_app, name="model")
 app.add_typer(stores.store_app, name="store")
 app.add_typer(skills.skills_app, name="skills")
+skills.skills_app.command("check")(screening.check_command)
 app.command("list")(studies.list_command)
 app.command("run")(studies.run_command)
 app.command("results")(studies.results_command)

@@ -26,6 +26,9 @@ FINDINGS = pl.Schema(
         "unfit": pl.String,
     }
 )
+_SAID = ("severity", "screen", "about", "message", "consequence")
+_KEYS = ("system", "task", "checkpoint")
+CASES = pl.Schema(dict.fromkeys((*_SAID, *_KEYS, "values"), pl.String))
 _NAMED = 4
 
 
@@ -90,3 +93,41 @@ def have(number: int) -> str:
 def distinct(frame: pl.DataFrame, column: str) -> list[str]:
     """Return the different values of a column of names, in order."""
     return frame[column].unique().sort().to_list()
+
+
+def severities(findings: Iterable[Finding]) -> dict[Severity, int]:
+    """Return how many findings there are of each severity, the gravest first."""
+    found = [finding.severity for finding in findings]
+    return {severity: found.count(severity) for severity in SEVERITIES}
+
+
+def cases_table(findings: Iterable[Finding]) -> pl.DataFrame:
+    """Return every case behind the findings in a row, all of it text: `CASES`.
+
+    What a finding says stands in each row of its cases; a finding without cases has one row. `values` are the other
+    columns of the details.
+    """
+    parts = [_cases(finding) for finding in findings]
+    return pl.concat(parts) if parts else pl.DataFrame(schema=CASES)
+
+
+def _cases(finding: Finding) -> pl.DataFrame:
+    said = [pl.lit(getattr(finding, name)).alias(name) for name in _SAID]
+    if finding.details.is_empty():
+        nothing = [pl.lit(None, pl.String).alias(name) for name in (*_KEYS, "values")]
+        return pl.select([*said, *nothing])
+    kinds = finding.details.schema
+    keys = {name: _text(name, kinds[name]) if name in kinds else pl.lit(None, pl.String) for name in _KEYS}
+    values = [
+        pl.format("{}: {}", pl.lit(name), _text(name, kind))
+        for name, kind in kinds.items()
+        if name not in _KEYS
+    ]
+    joined = pl.concat_str(values, separator="; ", ignore_nulls=True) if values else pl.lit(None, pl.String)
+    return finding.details.select(*said, **keys, values=joined)
+
+
+def _text(name: str, kind: pl.DataType) -> pl.Expr:
+    if isinstance(kind, pl.List):
+        return pl.col(name).list.eval(pl.element().cast(pl.String)).list.join(" + ")
+    return (pl.col(name).round_sig_figs(4) if kind.is_float() else pl.col(name)).cast(pl.String)
