@@ -29,7 +29,8 @@ class Drawn(Protocol):
 class Table:
     """A table of the page: cells as text, the first of each row its head.
 
-    `whole`, where there is one, is written as CSV beside the page under `name`; lists in it become `a+b`.
+    `whole`, where there is one, is written as CSV beside the page under `name`; lists in it become `a+b`. Cells of a
+    table of `prose` are sentences and wrap.
     """
 
     title: str
@@ -38,6 +39,7 @@ class Table:
     note: str
     name: str | None = None
     whole: pl.DataFrame | None = None
+    prose: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,6 +61,7 @@ def _found(findings: Sequence[Finding]) -> Table:
         note="Shares are of all rows. The file has every single case behind a finding.",
         name="findings",
         whole=cases_table(findings),
+        prose=True,
     )
 
 
@@ -78,4 +79,5 @@ def _left_out(left_out: pl.DataFrame) -> Table:
         note="Their accuracies are still shown.",
         name="left-out",
         whole=left_out,
+        prose=True,
     )
