@@ -30,8 +30,19 @@ from emergelab.outcomes.logs import (
 
 # What a sample says of itself; everything else is a mark (logs before 0.4.5 have no list of marks).
 _OWN = frozenset(
-    ("doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics")
-    + ("doc_hash", "prompt_hash", "target_hash")
+    {
+        "doc_id",
+        "doc",
+        "target",
+        "arguments",
+        "resps",
+        "filtered_resps",
+        "filter",
+        "metrics",
+        "doc_hash",
+        "prompt_hash",
+        "target_hash",
+    }
 )
 _NAMES = ("peft", "delta", "pretrained", "model", "path", "engine")  # as the harness itself names a model
 _SCHEMA = pl.Schema(
