@@ -21,7 +21,7 @@ from scipy.special import chdtrc
 
 from emergelab.analysis import intervals
 from emergelab.analysis.emergence import curves
-from emergelab.analysis.emergence.breaks import Break, find_break
+from emergelab.analysis.emergence.breaks import SIMULATIONS, Break, find_break
 from emergelab.analysis.emergence.curves import Curve, Scale
 from emergelab.analysis.emergence.metrics import Emergence, judged, progress
 from emergelab.analysis.emergence.names import Axis, Metric
@@ -46,9 +46,6 @@ from emergelab.analysis.skills.panels import (
 from emergelab.rng import Stream
 
 FEWEST_POINTS = 4
-SIMULATIONS = 499
-"""Simulated courses for each test of a jump: a p-value of .05 has a standard error of .010."""
-
 SILENT = "accuracy jumps, losses do not tell"
 NEVER = "stays below its level"
 ALWAYS = "above its level all along"
@@ -56,6 +53,10 @@ SHORT = "too few checkpoints"
 NO_CHANGE = "no change along the curve"
 VERDICTS = ("jump", "artefact of the metric", SILENT, "no jump", ALWAYS, NEVER, "undecided", SHORT)
 """What may be said of a course, from the most to the least."""
+
+NOT_REACHED, AT_ONCE, WITHIN, UNKNOWN = "not reached", "by the second checkpoint", "within", "not known"
+"""Where a course crosses its level: beyond what was measured; before or between the first two points, so that it is not
+known when; between later ones; or that is not known."""
 
 _COLUMNS: Mapping[Axis, str] = {"tokens": TOKENS, "compute": COMPUTE, "loss": LOSS}
 _ALPHA = 0.05
@@ -79,7 +80,7 @@ _NAMES = {
 EMERGING = pl.Schema(
     _NAMES
     | dict(EMERGENCE)
-    | {"verdict": pl.String, "verdict_reason": pl.String}
+    | {"crossed": pl.String, "verdict": pl.String, "verdict_reason": pl.String}
     | dict.fromkeys(("progress", "progress_lo", "progress_hi"), pl.Float64)
     | {"progress_method": pl.String}
 )
@@ -311,9 +312,25 @@ def _found(asked: _Asked) -> list[dict[str, object]]:
             "metric": name,
             "relative": name != "accuracy" and not asked.fits,
             "untrained": asked.starts.get(name),
+            "crossed": crossed(made[name].curve.scale, made[name].threshold.hull),
         }
         for name, row in zip(made, rows, strict=True)
     ]
+
+
+def crossed(scale: Scale, threshold: Estimate) -> str:
+    """Return where a threshold lies among the measured points, worst first: one of four words."""
+    u = scale.positions()
+    early, late = threshold.lo, threshold.hi
+    if scale.axis == "loss":
+        early, late = (None if end is None else -end for end in (late, early))
+    else:
+        early, late = (None if end is None or end <= 0 else float(np.log(end)) for end in (early, late))
+    if early is not None and early >= u[-1] - _SAME_RATIO:
+        return NOT_REACHED
+    if late is not None and late <= u[1] + _SAME_RATIO:
+        return AT_ONCE
+    return UNKNOWN if early is None or late is None else WITHIN
 
 
 def _emergence(name: str, curve: Curve, asked: _Asked) -> Emergence:

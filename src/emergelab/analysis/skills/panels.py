@@ -277,10 +277,10 @@ def _task_panel(
     enough = np.asarray(counts >= max(_FEW * float(counts.max()), 1.0))
     if not enough.any():
         return None
-    common = answered[enough].all(axis=0)
+    common = np.logical_and.reduce(answered[enough])
     differ = bool(common.sum() < _FEW * counts.max())
     known.notes.take(name, few=bool((~enough & (counts > 0)).any()), differ=differ)
-    items = answered[enough].any(axis=0) if differ else common
+    items = np.logical_or.reduce(answered[enough]) if differ else common
     chosen = places.filter(pl.Series(values=enough.tolist()))
     arrays = {key: values[np.ix_(enough, items)] for key, values in arrays.items()}
     known.notes.odd_nats += _odd(arrays["nats"])

@@ -34,6 +34,7 @@ WIDEST = float(np.log(3.0))
 WIDEST_SHARE = 0.2
 """The same on the axis of loss, in shares of the measured range."""
 LEVELS = np.round(np.arange(0.05, 0.96, 0.05), 2)
+HALF = 0.5
 DRAWS = 400
 METHOD = "isotonic curves, bootstrap over items"
 LAW = "besiroglu"
@@ -62,7 +63,8 @@ SHIFTS = pl.Schema(
         "level_hi": pl.Float64,
     }
     | dict.fromkeys(
-        ("shift", "shift_lo", "shift_hi", "least", "most", "factor", "factor_lo", "factor_hi"), pl.Float64
+        ("shift", "shift_lo", "shift_hi", "least", "most", "at_least", "factor", "factor_lo", "factor_hi"),
+        pl.Float64,
     )
     | {"law": pl.String}
     | dict.fromkeys(
@@ -72,9 +74,10 @@ SHIFTS = pl.Schema(
 )
 """A row for each composite with all parts measured, of each system, along tokens and loss, against two sorts of part.
 
-`shift` is positive where the composite is later. `factor` is exp(shift), of tokens and so of compute at this size; null
-for loss. `k_implied` is by `law`, at the system's size; `theory_factor` the factor of tokens at this size that divides
-the excess by the number of parts (null: none does), `theory_optimal` the factor of compute from optimum to optimum.
+`shift` is positive where the composite is later; `at_least` is what is sure of it at the level one half, also where
+the tuple never gets there. `factor` is exp(shift), of tokens and so of compute at this size; null for loss.
+`k_implied` is by `law`, at the system's size; `theory_factor` the factor of tokens at this size that divides the excess
+by the number of parts (null: none does), `theory_optimal` the factor of compute from optimum to optimum.
 """
 
 
@@ -234,7 +237,9 @@ def _rows(system: System, panel: Panel, axis: str, how: tuple[Stream, _Asked]) -
     widest = WIDEST if axis == TOKENS else WIDEST_SHARE * float(np.ptp(u))
     joined = {LATEST: Crossings.latest(others), MEAN: Crossings.mean(others)}
     return [
-        names | {"against": against} | _told(_shift(own, part, (widest, u)), (system, panel, axis), asked)
+        names
+        | {"against": against, "at_least": at_least(own, part)}
+        | _told(_shift(own, part, (widest, u)), (system, panel, axis), asked)
         for against, part in joined.items()
     ]
 
@@ -285,6 +290,19 @@ def _shift(own: Crossings, part: Crossings, scale: tuple[float, Points]) -> _Shi
     least = float((own.lo[0] - part.hi[0])[chosen].mean())
     most = float((own.hi[0] - part.lo[0])[chosen].mean())
     return _Shift(composite, single, LEVELS[chosen], (least, most))
+
+
+def at_least(own: Crossings, part: Crossings) -> float | None:
+    """Return by how much a tuple is later than its part at the level `HALF`; None where nothing says that it is.
+
+    The 2.5 % quantile over draws of the distance from the first point behind the part's crossing to the last one before
+    the tuple's, so that nothing is interpolated, and a tuple that never gets there counts, too.
+    """
+    with np.errstate(invalid="ignore"):
+        distance = (own.lo - part.hi)[1:, int(np.argmin(np.abs(LEVELS - HALF)))]
+    known = np.nan_to_num(distance, nan=-np.inf, posinf=-np.inf)
+    lowest = float(np.quantile(known, (1 - intervals.LEVEL) / 2, method="lower"))
+    return lowest if lowest > 0 else None
 
 
 def _told(shift: _Shift | None, which: tuple[System, Panel, str], asked: _Asked) -> dict[str, object]:
