@@ -238,6 +238,8 @@ def test_what_a_competence_takes():
     law = PUBLISHED["hoffmann"]
     linear = need(wish, "linear", law)
     assert linear.excess == pytest.approx(theta / 2)
+    assert linear.params is not None
+    assert linear.tokens is not None
     assert float(law.excess(linear.params, linear.tokens)) == pytest.approx(linear.excess)
     assert linear.compute == pytest.approx(6 * linear.params * linear.tokens)
     assert need(wish, "pinsker").excess == pytest.approx(theta**2 / 2)
@@ -262,3 +264,44 @@ def test_what_a_competence_takes():
 def test_refusals_say_value_rule_and_remedy(question: Callable[[], object], said: str):
     with pytest.raises(UserError, match=f"(?s){said}"):
         question()
+
+
+def test_tuples_of_a_finite_graph():
+    """Pairs of 30 skills are 900; joined pieces are half as many, and twice the share of them may fail."""
+    graph, alpha, k = FiniteGraph(skills=30, pieces=200_000, confidence=0.9), 0.2, 8
+    joined = Tuples(size=2, kind=TupleKind.concatenated)
+    theta = float(joined.theta_in_graph(0.1))
+    found = float(failure(Curve.theorem, theta, alpha, k, joined.graph(graph)))
+    required = float(entropy(0.2)) + (900 * float(entropy(alpha)) + math.log(10)) / 100_000
+    assert theta == pytest.approx(0.2)
+    assert float(divergence(found / 0.2 * alpha, alpha)) == pytest.approx(required / (k * 0.2), rel=1e-9)
+    # Joined pieces that fail independently are fewer than an adversary's.
+    assert found > float(failure(Curve.theorem, joined.theta(0.1), alpha, k))
+    within = Tuples(size=2, kind=TupleKind.within)
+    assert (within.graph(graph).skills, within.graph(graph).pieces) == (900, 200_000)
+    assert float(within.theta_in_graph(0.1)) == 0.1
+
+
+def test_tuples_that_a_finite_graph_cannot_have():
+    with pytest.raises(UserError, match=r"Give a theta below 0\.25"):
+        Tuples(size=4, kind=TupleKind.concatenated).theta_in_graph(0.3)
+    with pytest.raises(UserError, match="Take smaller tuples, or more pieces"):
+        Tuples(size=4, kind=TupleKind.concatenated).graph(FiniteGraph(skills=10, pieces=3))
+
+
+@settings(max_examples=30, deadline=None)
+@given(theta=_shares, beta=st.floats(1.2, 8), skills=st.integers(2, 500), pieces=st.integers(500, 10**6))
+def test_smallest_shares_of_finite_mixtures(theta: float, beta: float, skills: int, pieces: int):
+    """A mixture of one k is that k; and at the share found the failure is what was asked, above it no more."""
+    graph = FiniteGraph(skills=skills, pieces=pieces)
+    if beta * theta >= 1:
+        return
+    alone = float(share(Curve.theorem, theta, beta, 8, graph))
+    one = float(mixed_share(Curve.theorem, theta, beta, SkillCounts((8,), (1.0,)), graph))
+    assert one == pytest.approx(alone, rel=1e-6, nan_ok=True) or alone * beta == pytest.approx(1, rel=1e-6)
+    mixed = SkillCounts((4, 12), (0.5, 0.5))
+    found = float(mixed_share(Curve.theorem, theta, beta, mixed, graph))
+    if not math.isnan(found):
+        there = float(mixed_failure(Curve.theorem, theta, found, mixed, graph))
+        assert there == pytest.approx(beta * theta, rel=1e-6, nan_ok=True)
+        assert found >= float(mixed_share(Curve.theorem, theta, beta, mixed)) * (1 - 1e-6)

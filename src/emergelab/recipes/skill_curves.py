@@ -35,11 +35,6 @@ class CurveQuestion:
                 f"alpha is {_said(self.alpha)} and beta is {_said(self.beta)}. One of them is asked for and the other "
                 "given. Give --alpha for the failure of the worst share, or --beta for the smallest share."
             )
-        if self.graph is not None and self.tuples.size > _SINGLE:
-            raise UserError(
-                f"tuples is {self.tuples.size} in a finite graph. The finite bound speaks of single skills only. Leave "
-                "out --tuples, or --skills and --pieces."
-            )
 
 
 def read_counts(text: str) -> SkillCounts:
@@ -79,18 +74,19 @@ def answer(question: CurveQuestion) -> dict[str, Any]:
     """Return the question and what each curve says, None where a curve says nothing.
 
     With a finite graph `theorem` and `markov` are about it, the others are None, and `infinite` holds all four as they
-    are for infinitely many pieces.
+    are for infinitely many pieces. `theta_of_tuples` is what β multiplies; a graph has its own, of its joined pieces.
     """
     graph = question.graph
     found: dict[str, Any] = {
         "asked": "failure" if question.beta is None else "alpha",
         "theta": question.theta,
+        "theta_of_tuples": float(question.tuples.theta(question.theta)),
         "k": _shown_counts(question.counts),
         "alpha": question.alpha,
         "beta": question.beta,
         "tuples": question.tuples.size,
         "kind": str(question.tuples.kind) if question.tuples.size > _SINGLE else None,
-        "graph": None if graph is None else asdict(graph),
+        "graph": None if graph is None else _shown_graph(graph, question),
     }
     if graph is None:
         return found | _all_curves(question, None)
@@ -126,27 +122,30 @@ def _all_curves(question: CurveQuestion, graph: FiniteGraph | None) -> dict[str,
 
 
 def _point(curve: Curve, question: CurveQuestion, graph: FiniteGraph | None) -> float | None:
-    theta = float(question.tuples.theta(question.theta))
+    tuples, theta = question.tuples, question.theta
+    seen = float(tuples.theta(theta) if graph is None else tuples.theta_in_graph(theta))
+    among = None if graph is None else tuples.graph(graph)
     counts = _tuples_in(question)
     single = counts.counts[0] if len(counts.counts) == 1 else None
     if question.alpha is not None:
         if single is not None:
-            return _known(failure(curve, theta, question.alpha, single, graph))
-        return _known(mixed_failure(curve, theta, question.alpha, counts, graph))
+            return _known(failure(curve, seen, question.alpha, single, among))
+        return _known(mixed_failure(curve, seen, question.alpha, counts, among))
     assert question.beta is not None  # noqa: S101 - one of the two is given
     if single is not None:
-        return _known(share(curve, theta, question.beta, single, graph))
-    if graph is not None:
-        raise UserError(
-            f"k is {_shown_counts(counts)} in a finite graph. With --beta the finite bound needs one k for all pieces. "
-            "Give --alpha, or one k."
-        )
-    return _known(mixed_share(curve, theta, question.beta, counts))
+        return _known(share(curve, seen, question.beta, single, among))
+    return _known(mixed_share(curve, seen, question.beta, counts, among))
 
 
 def _tuples_in(question: CurveQuestion) -> SkillCounts:
     counts, tuples = question.counts, question.tuples
     return counts if tuples.kind is TupleKind.concatenated else counts.within_tuples(tuples.size)
+
+
+def _shown_graph(graph: FiniteGraph, question: CurveQuestion) -> dict[str, Any]:
+    among = question.tuples.graph(graph)
+    theta = float(question.tuples.theta_in_graph(question.theta))
+    return asdict(graph) | {"tuples": among.skills, "joined_pieces": among.pieces, "theta_of_tuples": theta}
 
 
 def _known(value: Any) -> float | None:

@@ -21,7 +21,7 @@ Shares and rates are fractions; all functions broadcast and return float64.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -106,6 +106,37 @@ class Tuples:
         shares = share_of("theta", theta)
         joined = self.kind is TupleKind.concatenated
         return np.asarray(-np.expm1(np.log1p(-shares) / self.size)) if joined else shares
+
+    def graph(self, graph: FiniteGraph) -> FiniteGraph:
+        """Return a finite graph's tuples and what they stand in: `size` pieces joined, each once, or the pieces.
+
+        Raises `CurveError` where the pieces do not make up one joined piece.
+        """
+        joined = self.kind is TupleKind.concatenated
+        pieces = graph.pieces // self.size if joined else graph.pieces
+        if not pieces:
+            raise CurveError(
+                f"The graph has {graph.pieces} pieces and tuples are {self.size}. As many pieces are joined to one. "
+                "Take smaller tuples, or more pieces."
+            )
+        return replace(graph, skills=graph.skills**self.size, pieces=pieces)
+
+    def theta_in_graph(self, theta: Values) -> Points:
+        """Return the largest share of failing pieces that tuples see when a share θ of a finite graph's pieces fails.
+
+        Pieces are joined before an adversary chooses, who may let no two fail that are joined: `size` times θ. Raises
+        `CurveError` where that is 1 or more.
+        """
+        shares = share_of("theta", theta)
+        if self.kind is TupleKind.within:
+            return shares
+        most = self.size * shares
+        if (most >= 1).any():
+            raise CurveError(
+                f"theta is {float(np.max(shares)):g} and tuples are {self.size}. In a finite graph all joined pieces "
+                f"may then fail. Give a theta below {1 / self.size:g}, or smaller tuples."
+            )
+        return np.asarray(most)
 
     def k(self, k: Values) -> Points:
         """Return how many tuples a piece holds (Hoeffding's disjoint ones). Raises `CurveError` where it is none."""

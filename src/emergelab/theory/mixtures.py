@@ -13,7 +13,7 @@ with κ the mean of the θ largest k. That is what `markov` divides by α here, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +42,7 @@ from emergelab.theory.curves import (
 
 _SUM_TOLERANCE = 1e-9
 _ROUNDING = 1e-9
+_LEAST_SHARE, _GRID = 1e-9, 400  # where a finite graph's share is looked for, of its largest
 _STEEPEST = 1000.0  # exp(-1000) is nothing beside 1
 
 
@@ -90,11 +91,14 @@ def mixed_failure(
     return _failure(curve, theta, alpha, counts, graph).reshape(shape)
 
 
-def mixed_share(curve: Curve, theta: Values, beta: Values, counts: SkillCounts) -> Points:
+def mixed_share(
+    curve: Curve, theta: Values, beta: Values, counts: SkillCounts, graph: FiniteGraph | None = None
+) -> Points:
     """Return the smallest share α of skills such that all others fail at most `beta`·θ, as `curves.share` does."""
+    require_known_limit(curve, graph)
     shape, (theta, beta) = as_points(share_of("theta", theta), ratio_of(beta))
     require_failure_below_one(theta, beta)
-    return _share(curve, theta, beta, counts).reshape(shape)
+    return _share(curve, theta, beta, counts, graph).reshape(shape)
 
 
 def _failure(
@@ -111,7 +115,9 @@ def _failure(
             return np.where(useful, rate, np.nan)
 
 
-def _share(curve: Curve, theta: Points, beta: Points, counts: SkillCounts) -> Points:
+def _share(
+    curve: Curve, theta: Points, beta: Points, counts: SkillCounts, graph: FiniteGraph | None
+) -> Points:
     most = _longest(theta, counts) / beta
     if curve is Curve.markov:
         return np.where(most < 1, most, np.nan)
@@ -120,13 +126,29 @@ def _share(curve: Curve, theta: Points, beta: Points, counts: SkillCounts) -> Po
     def excess(alpha: Points, theta: Points, beta: Points) -> Points:
         if curve is Curve.exact:
             return beta - _exact(theta, alpha, counts) / theta
-        return beta - _ratio(alpha, _nats_per_piece(curve, theta, alpha, None), counts)
+        return beta - _ratio(alpha, _nats_per_piece(curve, theta, alpha, graph), counts)
 
+    if graph is not None:
+        return _first_root(excess, most, (theta, beta))
     # Thinning a piece's skills leaves the divergence of laws as it is: β falls with α, and there is one root at most.
     room = 0.0 if curve is Curve.exact else _ROUNDING * beta  # the exact curve may meet Markov's
     solvable = excess(most, theta, beta) >= room
     found = increasing_root(excess, (np.full_like(beta, np.finfo(np.float64).tiny), most), (theta, beta))
     return np.where(solvable, found, np.nan)
+
+
+def _first_root(function: Callable[..., Points], most: Points, arguments: tuple[Points, ...]) -> Points:
+    """Return the first place up to `most` from which on a function is positive, on a grid and refined; NaN: none.
+
+    The sets of skills that a finite graph adds are most in the middle: the function need not rise all the way.
+    """
+    grid = np.geomspace(_LEAST_SHARE, 1.0, _GRID)[:, None] * most
+    values = function(grid, *(np.broadcast_to(one, grid.shape) for one in arguments))
+    above = np.nan_to_num(values, nan=-1.0) > 0
+    first = above.argmax(axis=0)
+    column = np.arange(most.size)
+    ends = grid[np.maximum(first - 1, 0), column], grid[first, column]
+    return np.where(above.any(axis=0), increasing_root(function, ends, arguments), np.nan)
 
 
 def _nats_per_piece(curve: Curve, theta: Points, alpha: Points, graph: FiniteGraph | None) -> Points:
