@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 from jaxtyping import Float64
-from scipy.special import bdtr, stdtr
+from scipy.special import stdtr
 
 from emergelab.analysis import estimate, intervals
 from emergelab.analysis.groups import SCALE, TASK, conform, numbers
 from emergelab.analysis.seeds import FEWEST_SEEDS, crossed, crossed_gains
+from emergelab.outcomes.pairs import holm, mcnemar_p
 from emergelab.scores.tables import SCORES
 
 # What tells corresponding cells; the number of parameters follows from the rest and from the vocabulary.
@@ -380,13 +381,6 @@ def newcombe(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray])
     return lo, hi
 
 
-def mcnemar_p(gained: np.ndarray, lost: np.ndarray) -> Groups:
-    """Return the exact two-sided p of as many pairs gained and lost, were either as likely (McNemar 1947)."""
-    gained, lost = np.asarray(gained, dtype=np.float64), np.asarray(lost, dtype=np.float64)
-    tail = bdtr(np.minimum(gained, lost), (gained + lost).astype(np.int64), 0.5)
-    return np.minimum(1.0, 2.0 * tail)
-
-
 def fisher_p(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> Groups:
     """Return twice the smaller tail of Fisher's exact test that two shares, given as (right, n), are the same."""
     from scipy.stats import hypergeom  # noqa: PLC0415 - takes a second to load, for one column
@@ -402,16 +396,3 @@ def student_p(difference: np.ndarray, error: np.ndarray, freedom: np.ndarray) ->
     with np.errstate(invalid="ignore", divide="ignore"):
         p = 2.0 * stdtr(freedom, -np.abs(difference) / error)
     return np.where((error == 0) & (difference == 0), 1.0, np.where(freedom > 0, p, np.nan))
-
-
-def holm(p: np.ndarray) -> Groups:
-    """Return p adjusted for all comparisons that were made; missing (NaN) ones were not (Holm 1979).
-
-    A comparison is certain at 5 % with all others where its adjusted p is below .05.
-    """
-    p = np.asarray(p, dtype=np.float64)
-    order = np.argsort(p)[: int(np.count_nonzero(~np.isnan(p)))]
-    factors = np.arange(len(order), 0, -1)
-    adjusted = np.full(p.shape, np.nan)
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * factors))
-    return adjusted

@@ -5,6 +5,7 @@ from __future__ import annotations
 from statistics import NormalDist
 
 import polars as pl
+from scipy.special import stdtrit
 
 SMALLEST_RATIO = 0.1
 """Mean probability over accuracy below which losses cannot be of the answers."""
@@ -65,8 +66,6 @@ def _error(total: str) -> pl.Expr:
 
 
 def _with_limits(found: pl.DataFrame) -> pl.DataFrame:
-    from scipy.special import stdtrit  # noqa: PLC0415  the table is often wanted without it
-
     freedom = found["items"].fill_null(0).to_numpy() - 1.0
     wide = pl.Series(stdtrit(freedom, 0.5 + _CONFIDENCE / 2)).fill_nan(float("inf"))
     half = pl.col("error") * pl.lit(wide)

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 from jaxtyping import Float64
+from scipy.special import bdtrc
 
 from emergelab.outcomes.findings import Finding, be, counted, distinct, named
 from emergelab.outcomes.level_screens import untrained_cells
+from emergelab.outcomes.pairs import holm, mcnemar_p
 from emergelab.outcomes.schema import CELL
 from emergelab.outcomes.survey import SURE, Survey
 
@@ -31,7 +33,7 @@ def steps(survey: Survey) -> pl.DataFrame:
     """
     places = _places(survey)
     found = _changes(survey, places).collect()
-    p = mcnemar(*(found[name].to_numpy() for name in ("gained", "lost", "squares")))
+    p = mcnemar_p(*(found[name].to_numpy() for name in ("gained", "lost", "squares")))
     checkpoints = places.select(*_CURVE, "place", "checkpoint", "train_tokens")
     before = places.select(*_CURVE, before="checkpoint", place=pl.col("place") + 1)
     return (
@@ -43,34 +45,6 @@ def steps(survey: Survey) -> pl.DataFrame:
         .drop("squares")
         .sort(*_CURVE, "place")
     )
-
-
-def mcnemar(
-    gained: Float64[np.ndarray, " steps"],
-    lost: Float64[np.ndarray, " steps"],
-    squares: Float64[np.ndarray, " steps"],
-) -> Float64[np.ndarray, " steps"]:
-    """Return two-sided p-values of sums of gains and losses that are as likely either way.
-
-    `squares` are the sums of squared changes; for single answers they are gained + lost, and the test is the exact
-    binomial one. Otherwise counts are scaled so that their difference has the variance `squares`.
-    """
-    from scipy.special import betainc  # noqa: PLC0415  slow to load, and not all screens need it
-
-    moved = gained + lost
-    scale = np.divide(moved, squares, out=np.ones_like(moved), where=squares > 0)
-    more, less = np.maximum(gained, lost) * scale, np.minimum(gained, lost) * scale
-    p = 2 * betainc(np.maximum(more, 1e-9), less + 1, 0.5)
-    return np.where(moved > 0, np.minimum(p, 1), 1.0)
-
-
-def holm(p: Float64[np.ndarray, " tests"]) -> Float64[np.ndarray, " tests"]:
-    """Return p-values that hold for all tests together (Holm 1979)."""
-    order = np.argsort(p)
-    raised = np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1))
-    held = np.empty_like(p)
-    held[order] = np.minimum(raised, 1)
-    return held
 
 
 def implausible_jumps(survey: Survey) -> Iterator[Finding]:
@@ -236,8 +210,6 @@ def _fallen(learned: pl.DataFrame, by: str) -> pl.DataFrame:
 
 def _more_often(events: np.ndarray, trials: np.ndarray) -> Float64[np.ndarray, " groups"]:
     """Return the probability of so many events or more, each of them as likely as `SURE`."""
-    from scipy.special import bdtrc  # noqa: PLC0415  slow to load, and not all screens need it
-
     return bdtrc(events.astype(np.float64) - 1, trials.astype(np.int64), SURE)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import polars as pl
+from scipy.special import betainc, betaincinv
 
 from emergelab.outcomes.findings import Finding, Severity
 from emergelab.outcomes.schema import CELL, cells
@@ -124,8 +125,6 @@ class Survey:
         `high` is the upper 95 % limit of accuracy alone (Clopper and Pearson 1934). Binomial with one trial for each
         item: repeated answers to an item count as one that is partly right.
         """
-        from scipy.special import betainc, betaincinv  # noqa: PLC0415  slow to load, and not all screens need it
-
         known = self.tallies.filter(pl.col("accuracy").is_not_null())
         right = (known["accuracy"] * known["items"]).to_numpy()
         trials, guess = known["items"].to_numpy(), known["guess"].to_numpy()
