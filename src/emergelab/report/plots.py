@@ -29,6 +29,9 @@ MEANINGS: Mapping[str, str] = {
     "lo": "lower end of the 95 % interval",
     "hi": "upper end of the 95 % interval",
 }
+COUNTS = "~s"
+"""The form of an axis of counts."""
+_COUNT = "replace(datum.label, 'G', 'B')"
 _ROWS = "rows"
 _HEIGHT = 210
 _MOST_COLUMNS = 3
@@ -49,9 +52,10 @@ class Axis:
         """Return the axis as a channel of Altair's."""
         domain = alt.Undefined if self.ends is None else list(self.ends)
         scale = alt.Scale(type=self.scale, domain=domain, nice=False, clamp=self.scale == "log")
-        return channel(
-            f"{name}:Q", title=self.title, scale=scale, axis=alt.Axis(format=self.form, tickCount=5)
-        )
+        # A count of 1e9 is 1B, as everywhere on the page, not 1G.
+        label = _COUNT if self.form == COUNTS else alt.Undefined
+        axis = alt.Axis(format=self.form, labelExpr=label, tickCount=5)
+        return channel(f"{name}:Q", title=self.title, scale=scale, axis=axis)
 
 
 @dataclass(frozen=True, kw_only=True)

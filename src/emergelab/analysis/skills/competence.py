@@ -21,8 +21,8 @@ from emergelab.analysis.groups import numbers
 from emergelab.analysis.skills.pieces import Pieces
 from emergelab.analysis.skills.shares import item_sums, ratio_of, share_columns
 
-Grouping = Literal["skill", "tuple", "set", "k"]
-"""By single skill; by tuple, in order; by the same skills in any order; by the number of skills."""
+Grouping = Literal["skill", "tuple", "set", "k", "task"]
+"""By single skill; by tuple, in order; by the same skills in any order; by the number of skills; by task."""
 
 MEASURES = ("success", "failure")
 _OUTCOMES = {"success": "correct", "failure": "fails"}
@@ -32,12 +32,12 @@ CHANGE = "cluster_t over items"
 def competence(pieces: Pieces, by: Grouping) -> pl.DataFrame:
     """Return a row for each cell and group: success and failure with interval, n and method, and what they rest on.
 
-    Columns: `CELL`, `SCALE`, fails_by; skill, or skills and k, or k; then for success and failure (and alone, for
-    skills: success on pieces of this skill only) the value, `_lo`, `_hi`, `_n` (pieces), `_trials` (as many independent
-    pieces would give this interval) and `_method`; pieces, items and tasks. Null where nothing is known.
+    Columns: `CELL`, `SCALE`, fails_by; skill, or k and skills, or k, or task; then for success and failure (and alone,
+    for skills: success on pieces of this skill only) the value, `_lo`, `_hi`, `_n` (pieces), `_trials` (as many
+    independent pieces would give this interval) and `_method`; pieces, items and tasks. Null: nothing is known.
     """
-    members, groups = _members(pieces.tuples, by)
-    rows = _rows(pieces, members)
+    members, groups = _members(pieces, by)
+    rows = pieces.frame.join(members, on=members.columns[0], how="inner")
     found = rows.group_by("cell", "group").agg(
         pieces=pl.len().cast(pl.Int64), items=pl.col("item").n_unique(), tasks=pl.col("task").n_unique()
     )
@@ -55,7 +55,7 @@ def changes(pieces: Pieces, by: Grouping) -> pl.DataFrame:
     Columns: `CELL`, `SCALE`, fails_by, `last`, the group's, measure (`MEASURES`), before, after, change with lo, hi, n
     (pairs of pieces), method, p (two-sided) and p_adjusted (Holm, over all rows of a measure).
     """
-    members, groups = _members(pieces.tuples, by)
+    members, groups = _members(pieces, by)
     pairs = _pairs(pieces)
     parts = [_changed(pairs, members, measure) for measure in MEASURES]
     found = groups.join(pl.concat(parts), on="group", how="inner").sort("cell", "group", "measure")
@@ -65,23 +65,21 @@ def changes(pieces: Pieces, by: Grouping) -> pl.DataFrame:
     return named.with_columns(adjusted.over("measure").fill_nan(None).alias("p_adjusted"))
 
 
-def _members(tuples: pl.DataFrame, by: Grouping) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return which tuple belongs to which group how many times, and what the groups are called."""
+def _members(pieces: Pieces, by: Grouping) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return which tuple (or task) belongs to which group how many times, and what the groups are called."""
+    if by == "task":
+        tasks = pieces.tasks.sort("name").with_row_index("group")
+        return tasks.select("task", "group", times=pl.lit(1.0)), tasks.select("group", task="name")
     if by == "skill":
-        edges = tuples.select("tuple", "k", skill="skills").explode("skill")
+        edges = pieces.tuples.select("tuple", "k", skill="skills").explode("skill")
         counted = edges.group_by("tuple", "k", "skill").agg(times=pl.len().cast(pl.Float64))
         labels = ("skill",)
     else:
-        once = tuples.with_columns(times=pl.lit(1.0))
+        once = pieces.tuples.with_columns(times=pl.lit(1.0))
         counted = once.with_columns(pl.col("skills").list.sort()) if by == "set" else once
         labels = ("k",) if by == "k" else ("k", "skills")
     groups = counted.select(labels).unique().sort(labels).with_row_index("group")
-    placed = counted.join(groups, on=labels, how="inner").select("tuple", "group", "times", "k")
-    return placed, groups
-
-
-def _rows(pieces: Pieces, members: pl.DataFrame) -> pl.DataFrame:
-    return pieces.frame.join(members, on="tuple", how="inner")
+    return counted.join(groups, on=labels, how="inner").select("tuple", "group", "times", "k"), groups
 
 
 def _shares(rows: pl.DataFrame, measure: str, name: str | None = None) -> pl.DataFrame:
@@ -111,7 +109,7 @@ def _changed(pairs: pl.DataFrame, members: pl.DataFrame, measure: str) -> pl.Dat
     name = _OUTCOMES[measure]
     times = pl.col("times") if measure == "failure" else pl.lit(1.0)
     both = pairs.filter(pl.col(name).is_not_null() & pl.col(f"{name}_last").is_not_null())
-    rows = both.join(members, on="tuple", how="inner").select(
+    rows = both.join(members, on=members.columns[0], how="inner").select(
         "cell",
         "group",
         "item",

@@ -32,7 +32,7 @@ class CompetenceTables:
     `weak` has weak shares, with `of` (skills or tuples). `curves` and `against` are those of `observed` (pieces
     weighted alike); `lines` theory for the last cells, finely; `against_last` accounts of the last cells by other
     weights and tasks, with `over` (the tasks). `unfit` has task and reason of those left out, `apart` success on them
-    by tuple. `last` has the last cell of each system.
+    by task. `last` has the last cell of each system.
     """
 
     skills: pl.DataFrame
@@ -77,7 +77,7 @@ def competence_tables(frame: pl.DataFrame, unfit: pl.DataFrame, stream: Stream) 
         against_last=_otherwise(whole, kept, unfit, stream),
         graph=graph_tables(kept),
         unfit=left,
-        apart=competence(apart, "tuple"),
+        apart=competence(apart, "task"),
         last=last.drop("cell"),
     )
 
