@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,7 +12,7 @@ from jaxtyping import Float64, Int64
 from emergelab.analysis.skills.laws import Known
 from emergelab.analysis.skills.parts import Parts, padded
 from emergelab.analysis.skills.resampling import draws_for, weighted_sums
-from emergelab.rng import Stream
+from emergelab.rng import Stream, stream
 
 Matrix = Float64[np.ndarray, "groups draws"]
 
@@ -61,6 +61,15 @@ class Cases:
         size = self.size if rates.ndim == 1 else self.size[:, None]
         return Known(singles=singles, failure=failure, size=np.broadcast_to(size, failure.shape))
 
+    def only(self, kept: np.ndarray) -> Cases:
+        """Return some of the cases; `kept` is a mask. The groups stay."""
+        each = ("cell", "system", "composite", "size", "group", "parts", "before")
+        return replace(
+            self,
+            frame=self.frame.filter(pl.Series(kept)),
+            **{name: getattr(self, name)[kept] for name in each},
+        )
+
     def others(self, rates: np.ndarray) -> np.ndarray:
         """Return the mean rate of the other composites in the same cell; NaN where there is none."""
         own = rates[self.group]
@@ -74,6 +83,28 @@ class Cases:
     def earlier(self, rates: np.ndarray) -> np.ndarray:
         """Return the composites' rates at the checkpoint before; NaN where there is none."""
         return _gathered(rates, self.before[:, None], np.nan)[:, 0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rated:
+    """Composites, their complete cases, and the rates of all groups drawn again over shared inputs."""
+
+    parts: Parts
+    cases: Cases
+    drawn: Matrix
+    source: Stream
+
+    def without(self, names: frozenset[str]) -> Rated:
+        """Return the same without the composites of these tasks or names."""
+        parts = self.parts.without(names)
+        kept = np.isin(self.cases.composite, parts.composites["unit"].to_numpy())
+        return replace(self, parts=parts, cases=self.cases.only(kept))
+
+
+def rated(parts: Parts, key: int = 0) -> Rated:
+    """Return the complete cases of composites with draws of their rates; `key` names the random numbers."""
+    source = stream(key, "composition")
+    return Rated(parts=parts, cases=complete_cases(parts), drawn=drawn_rates(parts, source), source=source)
 
 
 def _gathered(rates: np.ndarray, places: np.ndarray, fill: float) -> np.ndarray:

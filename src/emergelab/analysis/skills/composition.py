@@ -17,14 +17,14 @@ import numpy as np
 import polars as pl
 
 from emergelab.analysis import intervals
-from emergelab.analysis.comparison import holm
-from emergelab.analysis.skills.cases import Cases, believed_rates, complete_cases, drawn_rates
+from emergelab.analysis.skills.cases import Cases, Rated, believed_rates
 from emergelab.analysis.skills.items import item_predictions
 from emergelab.analysis.skills.laws import LAWS, out_of_sample, with_numbers
 from emergelab.analysis.skills.parts import Parts
 from emergelab.analysis.skills.proper import Ensemble, Mean, Scored, brier, log_score, mean_over, ratio_over
+from emergelab.outcomes.pairs import holm
 from emergelab.outcomes.schema import CELL, SCALE
-from emergelab.rng import Stream, stream
+from emergelab.rng import Stream
 
 ITEM_BY_ITEM = "item by item"
 """The law of independence between items: an item's parts as they came out on the same input, where they were asked."""
@@ -119,25 +119,21 @@ class _Rates:
         return self.cases.rates, self.drawn, self.believed
 
 
-def compose(parts: Parts, kinds: Sequence[str] = GROUPS, key: int = 0) -> Composition:
+def compose(rated: Rated, kinds: Sequence[str] = GROUPS) -> Composition:
     """Predict all composites with all parts measured, score the predictions and compare the laws.
 
-    All tables are empty where there is no such composite. `kinds` are the groups of `GROUPS` that are scored, `key`
-    names the random numbers.
+    All tables are empty where there is no such composite. `kinds` are the groups of `GROUPS` that are scored.
     """
-    cases = complete_cases(parts)
+    cases = rated.cases
     if not cases.group.size:
         return Composition(
             predictions=pl.DataFrame(schema=PREDICTIONS),
             scores=pl.DataFrame(schema=SCORES),
             comparisons=pl.DataFrame(schema=COMPARISONS),
         )
-    source = stream(key, "composition")
-    rates = _Rates(
-        cases=cases, drawn=drawn_rates(parts, source), believed=believed_rates(cases, _BELIEFS, source)
-    )
-    forecasts = [*_of_laws(rates), *_item_by_item(parts, rates), *_of_references(rates)]
-    scored = _Scores(rates, forecasts, source)
+    rates = _Rates(cases=cases, drawn=rated.drawn, believed=believed_rates(cases, _BELIEFS, rated.source))
+    forecasts = [*_of_laws(rates), *_item_by_item(rated.parts, rates), *_of_references(rates)]
+    scored = _Scores(rates, forecasts, rated.source)
     return Composition(
         predictions=_predictions(scored), scores=_scores(scored, kinds), comparisons=_comparisons(scored)
     )

@@ -18,12 +18,12 @@ import polars as pl
 from jaxtyping import Float64
 
 from emergelab.analysis import intervals
-from emergelab.analysis.comparison import holm
-from emergelab.analysis.skills.cases import Cases, complete_cases, drawn_rates
+from emergelab.analysis.skills.cases import Cases, Rated
 from emergelab.analysis.skills.parts import Parts
 from emergelab.analysis.skills.proper import Mean, Scored, mean_over
 from emergelab.analysis.skills.resampling import draws_for, weighted_sums
-from emergelab.rng import Stream, stream
+from emergelab.outcomes.pairs import holm
+from emergelab.rng import Stream
 
 ALL = "all"
 UNDECIDED, NEITHER = "undecided", "no single"
@@ -98,14 +98,13 @@ class Gates:
     verdicts: pl.DataFrame
 
 
-def find_gates(parts: Parts, key: int = 0) -> Gates:
-    """Return the gates of all composites whose parts were all asked; `key` names the random numbers."""
-    cases = complete_cases(parts)
+def find_gates(rated: Rated) -> Gates:
+    """Return the gates of all composites whose parts were all asked."""
+    cases, source = rated.cases, rated.source
     if not cases.group.size:
         return Gates(pl.DataFrame(schema=GATES), pl.DataFrame(schema=VERDICTS))
-    source = stream(key, "composition")
-    drawn = drawn_rates(parts, source)[:, :_DRAWS]
-    lost = _lost(parts, source.child("inputs"))
+    drawn = rated.drawn[:, :_DRAWS]
+    lost = _lost(rated.parts, source.child("inputs"))
     rows: list[dict[str, Any]] = []
     verdicts: list[dict[str, Any]] = []
     for names, here in _groups(cases):

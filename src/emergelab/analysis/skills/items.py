@@ -20,7 +20,7 @@ from emergelab.analysis import intervals
 from emergelab.analysis.skills.cases import Cases
 from emergelab.analysis.skills.parts import Parts
 from emergelab.analysis.skills.resampling import draws_for, weighted_sums
-from emergelab.rng import Stream, stream
+from emergelab.rng import Stream
 
 ALL = "all"
 TOO_FEW, TOGETHER, APART, NOT_KNOWN = "too few items", "go together", "go apart", "not known"
@@ -68,8 +68,8 @@ def item_predictions(parts: Parts, cases: Cases) -> tuple[np.ndarray, np.ndarray
     return np.prod(each, axis=1), rows["right"].to_numpy(), place
 
 
-def carried(parts: Parts, key: int = 0) -> pl.DataFrame:
-    """Return `CARRIED`. Items are drawn again wherever they were asked; `key` names the random numbers."""
+def carried(parts: Parts, source: Stream) -> pl.DataFrame:
+    """Return `CARRIED`. Items are drawn again wherever they were asked."""
     rows = _matched_rows(parts)
     if rows.is_empty():
         return pl.DataFrame(schema=CARRIED)
@@ -79,7 +79,7 @@ def carried(parts: Parts, key: int = 0) -> pl.DataFrame:
         .with_row_index("group")
     )
     rows = rows.join(cells.select("unit", "cell", "group"), on=["unit", "cell"], how="left")
-    whole = _sums(parts, rows, cells, stream(key, "composition", "inputs"))
+    whole = _sums(parts, rows, cells, source.child("inputs"))
     found = [_row(names, here, whole, rows) for names, here in _groups(cells, parts.units)]
     frame = pl.DataFrame(found, schema_overrides=CARRIED, infer_schema_length=None)
     cast = frame.select(pl.col(name).cast(kind) for name, kind in CARRIED.items())

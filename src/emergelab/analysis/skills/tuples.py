@@ -19,11 +19,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from emergelab.analysis.skills.cases import Cases, complete_cases, drawn_rates
-from emergelab.analysis.skills.parts import Parts
+from emergelab.analysis.skills.cases import Cases, Rated
 from emergelab.analysis.skills.proper import Scored, mean_over
 from emergelab.outcomes.schema import CELL, SCALE
-from emergelab.rng import stream
 from emergelab.theory.curves import Curve, TupleKind, Tuples, failure
 
 HOLDS, BROKEN, UNDECIDED, SILENT = "holds", "broken", "undecided", "permits all to fail"
@@ -48,12 +46,11 @@ uncertainty counts. Student's interval is over composites and the items that the
 """
 
 
-def tuple_bounds(parts: Parts, key: int = 0) -> pl.DataFrame:
-    """Return `BOUNDS` of all complete composites; an answer that is not right in `parts` fails."""
-    cases = complete_cases(parts)
+def tuple_bounds(rated: Rated) -> pl.DataFrame:
+    """Return `BOUNDS` of all complete composites; an answer that is not right in them fails."""
+    cases, drawn = rated.cases, rated.drawn
     if not cases.group.size:
         return pl.DataFrame(schema=BOUNDS)
-    drawn = drawn_rates(parts, stream(key, "composition"))
     rows = [row for names, here in _groups(cases) for row in _rows(cases, drawn, names, here)]
     frame = pl.DataFrame(rows, schema_overrides=BOUNDS, infer_schema_length=None)
     floats = [name for name, kind in BOUNDS.items() if kind.is_float()]
