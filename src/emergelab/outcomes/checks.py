@@ -11,6 +11,16 @@ _FEWEST_PARAMS = 1000
 _MOST_PARAMS = 10**14
 _FRACTIONS = ("chance", "cloze_loss", "probability", "score")
 _NATS = ("loss", "nats", "nats_per_token")
+_COUNTS = {
+    "train_tokens": 1e17,
+    "flops": 1e32,
+    "answer_tokens": 2**31 - 1,
+    "shots": 2**31 - 1,
+    "sample": 2**31 - 1,
+}
+_WHOLE = ("answer_tokens", "shots", "sample")
+_FEWEST_TOKENS = 1e-4  # per parameter, at the last checkpoint; the first of Pythia 12B has as many
+_MOST_LOSS = 20.0  # nats per token: a uniform guess among 500 million tokens
 
 
 def require_sound(frame: pl.DataFrame) -> None:
@@ -22,6 +32,13 @@ def require_sound(frame: pl.DataFrame) -> None:
     _require_nats(frame)
     _require_counts(frame)
     _require_one_place(frame)
+    _require_enough_tokens(frame)
+
+
+def plausibility_notes(frame: pl.DataFrame) -> list[str]:
+    """Return what is possible, but odd enough that somebody should look: `OUTCOMES` in, sentences out."""
+    said = (_about_loss(frame), _about_tokens(frame), _about_items(frame))
+    return [note for note in said if note is not None]
 
 
 def _require_fractions(frame: pl.DataFrame) -> None:
@@ -47,25 +64,38 @@ def _require_nats(frame: pl.DataFrame) -> None:
 
 
 def _require_counts(frame: pl.DataFrame) -> None:
-    for name in _present(frame, ("train_tokens", "flops", "answer_tokens", "shots", "sample")):
-        odd = frame.filter(pl.col(name) < 0)[name]
+    for name, most in _COUNTS.items():
+        if name not in frame.columns:
+            continue
+        odd = frame.filter(~pl.col(name).is_between(0, most))[name]
         if odd.len():
-            raise TableError(f"Got {odd[0]} in the column read as {name}. It is at least 0. Mend these rows.")
-    for name in _present(frame, ("params",)):
-        few, many = (
-            frame.filter(wrong)[name]
-            for wrong in (pl.col(name) < _FEWEST_PARAMS, pl.col(name) > _MOST_PARAMS)
+            raise TableError(
+                f"Got {odd[0]:g} in the column read as {name} ({odd.len():,} such rows). It is at least 0 and at most "
+                f"{most:.3g}. Mend these rows, or choose another column with --column {name}=NAME."
+            )
+    for name in _present(frame, _WHOLE):
+        odd = frame.filter(pl.col(name) != pl.col(name).round())[name]
+        if odd.len():
+            raise TableError(
+                f"Got {odd[0]:g} in the column read as {name} ({odd.len():,} such rows). It is a whole number. Mend "
+                f"these rows, or choose another column with --column {name}=NAME."
+            )
+    if "params" in frame.columns:
+        _require_params(frame["params"])
+
+
+def _require_params(params: pl.Series) -> None:
+    few, many = params.filter(params < _FEWEST_PARAMS), params.filter(params > _MOST_PARAMS)
+    if few.len():
+        raise TableError(
+            f"Got {few[0]:g} parameters ({few.len():,} such rows). They are counted one by one, and a transformer "
+            f"has {_FEWEST_PARAMS:,} at least. Write 6.9 billion as 6900000000 or 6.9e9."
         )
-        if few.len():
-            raise TableError(
-                f"Got {few[0]:g} parameters ({few.len():,} such rows). They are counted one by one, and a transformer "
-                f"has {_FEWEST_PARAMS:,} at least. Write 6.9 billion as 6900000000 or 6.9e9."
-            )
-        if many.len():
-            raise TableError(
-                f"Got {many[0]:.3g} parameters ({many.len():,} such rows), more than {_MOST_PARAMS:.0e}. They may be "
-                "training tokens or compute. Say which column holds parameters with --column params=NAME."
-            )
+    if many.len():
+        raise TableError(
+            f"Got {many[0]:.3g} parameters ({many.len():,} such rows), more than {_MOST_PARAMS:.0e}. They may be "
+            "training tokens or compute. Say which column holds parameters with --column params=NAME."
+        )
 
 
 def _require_one_place(frame: pl.DataFrame) -> None:
@@ -78,8 +108,24 @@ def _require_one_place(frame: pl.DataFrame) -> None:
             continue
         system, checkpoint = (several.sort(CELL)[column][0] for column in CELL)
         raise TableError(
-            f"{system} at {checkpoint} has {several[name][0]:,} values in the column read as {name}. A checkpoint "
-            f"has one.{_remedy(name)}"
+            f"{system} at {checkpoint} has {several.sort(CELL)[name][0]:,} values in the column read as {name} "
+            f"(none at all counts as one). A checkpoint has one.{_remedy(name)}"
+        )
+
+
+def _require_enough_tokens(frame: pl.DataFrame) -> None:
+    """Refuse tokens counted in thousands, millions or billions: no checkpoint was trained on so few."""
+    if not {"params", "train_tokens"} <= set(frame.columns):
+        return
+    last = frame.group_by("system").agg(pl.col("params", "train_tokens").max()).sort("system")
+    odd = last.filter(
+        (pl.col("train_tokens") > 0) & (pl.col("train_tokens") < _FEWEST_TOKENS * pl.col("params"))
+    )
+    if odd.height:
+        system, params, tokens = odd.row(0)
+        raise TableError(
+            f"{system} has {params:.4g} parameters and was trained on {tokens:g} tokens at most. Tokens are counted "
+            "one by one. Write 300 billion as 300000000000 or 3e11."
         )
 
 
@@ -90,6 +136,40 @@ def _remedy(name: str) -> str:
             "--column nats_per_token=NAME."
         )
     return " Name checkpoints apart with --column checkpoint=NAME, or mend these rows."
+
+
+def _about_loss(frame: pl.DataFrame) -> str | None:
+    most = frame["loss"].max()
+    if not isinstance(most, float) or most <= _MOST_LOSS:
+        return None
+    return (
+        f"A system's loss is {most:g} nats per token, worse than a guess among all words. If it is a perplexity, take "
+        "its logarithm; if it is in bits, multiply by 0.693."
+    )
+
+
+def _about_tokens(frame: pl.DataFrame) -> str | None:
+    last = frame.group_by("system").agg(pl.col("params", "train_tokens").max()).sort("system")
+    few = last.filter((pl.col("train_tokens") > 0) & (pl.col("train_tokens") < pl.col("params")))["system"]
+    if few.is_empty():
+        return None
+    return (
+        f"{few.len()} of {last.height} systems, first {few[0]}, were trained on fewer tokens than they have "
+        "parameters. Check that the two columns are not swapped."
+    )
+
+
+def _about_items(frame: pl.DataFrame) -> str | None:
+    """Say so where no item was answered twice: its names may be those of rows."""
+    if frame.select(pl.struct(CELL).n_unique()).item() == 1:
+        return None
+    asked = frame.group_by("task", "piece").agg(pl.struct(CELL).n_unique().alias("cells"))
+    if asked["cells"].max() != 1:
+        return None
+    return (
+        "No item was answered at two checkpoints, so that none can be compared item by item. If the column read as "
+        "piece numbers rows, choose another with --column piece=NAME."
+    )
 
 
 def _present(frame: pl.DataFrame, names: tuple[str, ...]) -> list[str]:

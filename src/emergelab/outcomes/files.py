@@ -11,6 +11,9 @@ import polars as pl
 from emergelab.errors import UserError
 from emergelab.grammar.problems import suggestion
 
+NOTES = "emergelab.notes"
+"""Metadata of a Parquet file: what was assumed when its rows were made, a line for each."""
+
 _FOLDER = "examples"
 
 
@@ -22,11 +25,19 @@ def _csv(path: Path) -> pl.DataFrame:
     return pl.read_csv(path, infer_schema_length=None)
 
 
+def _csv_as_text(path: Path) -> pl.DataFrame:
+    return pl.read_csv(path, infer_schema=False)
+
+
+def _ndjson(path: Path) -> pl.DataFrame:
+    return pl.read_ndjson(path, infer_schema_length=None)
+
+
 _READERS: Mapping[str, Callable[[Path], pl.DataFrame]] = {
     ".parquet": pl.read_parquet,
     ".csv": _csv,
-    ".jsonl": pl.read_ndjson,
-    ".ndjson": pl.read_ndjson,
+    ".jsonl": _ndjson,
+    ".ndjson": _ndjson,
 }
 
 
@@ -36,9 +47,10 @@ def shipped_tables() -> list[str]:
     return sorted(Path(entry.name).stem for entry in entries if Path(entry.name).suffix in _READERS)
 
 
-def read_table(name_or_path: str) -> pl.DataFrame:
+def read_table(name_or_path: str, *, as_text: bool = False) -> pl.DataFrame:
     """Read a Parquet, CSV or JSON-lines file, or a table that comes with emergelab.
 
+    `as_text` leaves the values of a CSV file texts: a guess at their types would turn an item named 007 into 7.
     Raises TableError for what is not there, is of another kind, cannot be read or has no rows.
     """
     if name_or_path in shipped_tables():
@@ -50,9 +62,19 @@ def read_table(name_or_path: str) -> pl.DataFrame:
             f"There is no table {name_or_path[:200]!r}. Give a shipped table's name or the path of a "
             f"{', '.join(_READERS)} file. {suggestion(name_or_path, shipped_tables())}"
         )
+    if as_text and reader is _csv:
+        reader = _csv_as_text
     if reader is None:
         raise _unreadable(path, "its name ends in none of " + ", ".join(_READERS))
     return _read(path, reader)
+
+
+def read_notes(name_or_path: str) -> tuple[str, ...]:
+    """Return what a Parquet file, which was read before, says of how it was made: `NOTES` of its metadata."""
+    path = Path(name_or_path)
+    if path.suffix.lower() != ".parquet" or not path.is_file():
+        return ()
+    return tuple(pl.read_parquet_metadata(path).get(NOTES, "").splitlines())
 
 
 def _read_shipped(name: str) -> pl.DataFrame:

@@ -1,8 +1,8 @@
 """Reads logs of Inspect: `.eval` (a zip archive of JSON) and `.json`, without Inspect.
 
 Its own reader would bring a hundred packages (model providers, a web server, a terminal interface) and seconds at
-import, to read fields that have kept their names since the first logs. What is read is bounded: an archive from elsewhere
-may unpack to any size.
+import, to read fields that have kept their names since the first logs. What is read is bounded: an archive from
+elsewhere may unpack to any size.
 """
 
 from __future__ import annotations

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import polars as pl
 
-from emergelab.outcomes.checks import require_sound
+from emergelab.outcomes.checks import plausibility_notes, require_sound
 from emergelab.outcomes.columns import listed, recognised
-from emergelab.outcomes.files import TableError, read_table
-from emergelab.outcomes.schema import FLOPS_PER_PARAMETER_AND_TOKEN, ORDER, OUTCOMES, SEPARATORS, Outcomes
+from emergelab.outcomes.conversions import as_flags, as_numbers, as_skills, as_text
+from emergelab.outcomes.files import TableError, read_notes, read_table
+from emergelab.outcomes.schema import CELL, FLOPS_PER_PARAMETER_AND_TOKEN, ORDER, OUTCOMES, Outcomes
 
 # What columns are called in the tables of others, the likeliest first.
 KNOWN: Mapping[str, tuple[str, ...]] = {
@@ -39,7 +40,7 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
     "shots": ("shots", "num_fewshot", "n_shots", "fewshot"),
 }
 _MEASURES = ("correct", "cloze_loss", "probability", "nats", "nats_per_token", "score")
-_FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_ITEM = (*CELL, "task", "piece", "sample")
 
 
 @dataclass
@@ -52,7 +53,7 @@ class _Reading:
     def has(self, *names: str) -> bool:
         return all(name in self.frame.columns for name in names)
 
-    def add(self, name: str, value: pl.Expr) -> None:
+    def add(self, name: str, value: pl.Expr | pl.Series) -> None:
         self.frame = self.frame.with_columns(value.alias(name))
 
 
@@ -64,10 +65,18 @@ def read_outcomes(
     `told` says which column has which role of `KNOWN`; others are known by their names. `skills_of` is a table with
     the columns task and skills. Raises TableError for what cannot be read or is impossible.
     """
-    raw = read_table(name_or_path)
-    found = recognised(raw, KNOWN, told or {})
+    frame, columns = read_roles(name_or_path, told or {})
+    read = as_outcomes(frame, name_or_path, skills_of, columns=columns)
+    kept = read_notes(name_or_path)
+    return Outcomes(read.frame, tuple(dict.fromkeys((*kept, *read.notes))), read.source)
+
+
+def read_roles(name_or_path: str, told: Mapping[str, str]) -> tuple[pl.DataFrame, str]:
+    """Return a table's columns by their roles of `KNOWN`, and the names that they had. Raises TableError."""
+    raw = read_table(name_or_path, as_text=True)
+    found = recognised(raw, KNOWN, told)
     picked = raw.select(pl.col(column).alias(role) for role, column in found.items() if column is not None)
-    return as_outcomes(picked, name_or_path, skills_of, columns=listed(raw))
+    return picked, listed(raw)
 
 
 def as_outcomes(
@@ -79,24 +88,31 @@ def as_outcomes(
     """
     reading = _Reading(frame)
     _require_columns(reading, columns or listed(frame))
+    _read_values(reading)
     _name_cells(reading)
     _name_skills(reading, skills_of)
-    _read_flags(reading)
-    _read_numbers(reading)
     _name_pieces(reading)
     require_sound(reading.frame)
     _derive_flops(reading)
     _derive_losses(reading)
     missing = [pl.lit(None, kind).alias(name) for name, kind in OUTCOMES.items() if not reading.has(name)]
-    whole = reading.frame.with_columns(missing).select(
-        pl.col(name).cast(kind) for name, kind in OUTCOMES.items()
+    reading.frame = (
+        reading.frame.with_columns(missing)
+        .select(_cast(name, kind) for name, kind in OUTCOMES.items())
+        .sort(ORDER, nulls_last=False, maintain_order=True)
     )
-    return Outcomes(whole.sort(ORDER, nulls_last=False), tuple(reading.notes), source)
+    _number_samples(reading)
+    reading.notes += plausibility_notes(reading.frame)
+    return Outcomes(reading.frame, tuple(reading.notes), source)
+
+
+def _cast(name: str, kind: pl.DataType) -> pl.Expr:
+    return (pl.col(name).round() if kind.is_integer() else pl.col(name)).cast(kind)
 
 
 def _require_columns(reading: _Reading, columns: str) -> None:
     if reading.frame.is_empty():
-        raise TableError("The table has no rows. Every answer of a system to an item needs one.")
+        raise TableError("The table has no rows. Every answer of a system to an item needs one. Add rows.")
     for role, what in (("system", "the system that answered"), ("task", "the task")):
         if not reading.has(role):
             raise TableError(
@@ -110,18 +126,34 @@ def _require_columns(reading: _Reading, columns: str) -> None:
         )
 
 
+def _read_values(reading: _Reading) -> None:
+    """Turn columns into flags, numbers and texts."""
+    for name in reading.frame.columns:
+        column = reading.frame[name]
+        kind = OUTCOMES.get(name, pl.Float64())
+        if name == "skills":
+            reading.add(name, as_skills(column))
+        elif kind == pl.Boolean:
+            reading.add(name, as_flags(column))
+        elif kind.is_numeric():
+            reading.add(name, as_numbers(column, name))
+        else:
+            reading.add(name, as_text(column, name))
+
+
 def _name_cells(reading: _Reading) -> None:
-    """Give every checkpoint a name; systems and tasks are text."""
+    """Give every checkpoint a name."""
     if not reading.has("checkpoint"):
-        tokens = pl.col("train_tokens").cast(pl.String) if reading.has("train_tokens") else pl.lit("final")
-        reading.add("checkpoint", tokens)
-    for name in ("system", "checkpoint", "task"):
+        tokens = pl.col("train_tokens").cast(pl.Int64, strict=False).cast(pl.String)
+        reading.add(
+            "checkpoint", tokens.fill_null("final") if reading.has("train_tokens") else pl.lit("final")
+        )
+    for name in (*CELL, "task"):
         empty = reading.frame[name].null_count()
         if empty:
             raise TableError(
                 f"{empty:,} rows have no {name}. Every answer needs one. Fill them in or leave these rows out."
             )
-        reading.add(name, pl.col(name).cast(pl.String))
 
 
 def _name_skills(reading: _Reading, skills_of: Path | None) -> None:
@@ -130,28 +162,30 @@ def _name_skills(reading: _Reading, skills_of: Path | None) -> None:
     if not reading.has("skills"):
         reading.notes.append("No skills were given: every task is taken for one skill of its own.")
         reading.add("skills", pl.concat_list("task"))
-    elif not isinstance(reading.frame.schema["skills"], pl.List):
-        reading.add("skills", _split(pl.col("skills")))
-    empty = reading.frame.filter(pl.col("skills").list.len().fill_null(0) == 0)
+    lists = pl.col("skills").list
+    lacking = (
+        (lists.len().fill_null(0) == 0) | lists.contains("") | (lists.drop_nulls().list.len() < lists.len())
+    )
+    empty = reading.frame.filter(lacking)
     if empty.height:
         raise TableError(
-            f"{empty.height:,} rows have no skills, first in the task {empty['task'][0]!r}. Every item needs one at "
-            "least. Name them, or leave the column out to take each task for one skill."
+            f"{empty.height:,} rows lack a skill's name, first in the task {empty['task'][0]!r}. Every item needs one "
+            "skill at least. Name them, or leave the column out to take each task for one skill."
         )
 
 
 def _join_skills(reading: _Reading, skills_of: Path) -> None:
-    table = read_table(str(skills_of))
+    table = read_table(str(skills_of), as_text=True)
     if not {"task", "skills"} <= set(table.columns):
         raise TableError(
             f"{skills_of} has the columns {listed(table)}. A table of skills needs the columns task and skills. "
             "Rename them."
         )
-    named = table.select(pl.col("task").cast(pl.String), "skills").unique()
+    named = table.select(as_text(table["task"], "task"), as_skills(table["skills"])).unique()
     twice = named.filter(pl.col("task").is_duplicated())["task"]
     if twice.len():
         raise TableError(
-            f"{skills_of} gives the task {twice[0]!r} two sets of skills. Keep one row for each."
+            f"{skills_of} gives the task {twice[0]!r} two sets of skills. A task has one. Keep one row for each."
         )
     reading.frame = reading.frame.drop("skills", strict=False).join(
         named, on="task", how="left", maintain_order="left"
@@ -164,68 +198,43 @@ def _join_skills(reading: _Reading, skills_of: Path) -> None:
         )
 
 
-def _split(text: pl.Expr) -> pl.Expr:
-    """Return the parts of `a+b`, `a, b`, `a; b`, `a|b`, or `["a", "b"]`."""
-    bare = text.cast(pl.String).str.replace_all(r"""[\[\]"']""", "")
-    return bare.str.replace_all(SEPARATORS, "+").str.strip_chars(" +").replace("", None).str.split("+")
-
-
-def _read_flags(reading: _Reading) -> None:
-    """Turn right or wrong, however it is written, into flags."""
-    if not reading.has("correct") or reading.frame.schema["correct"] == pl.Boolean:
-        return
-    kind = reading.frame.schema["correct"]
-    text = pl.col("correct").cast(pl.String).str.to_lowercase().str.strip_chars()
-    if kind.is_float():
-        text = text.str.strip_suffix(".0")
-    odd = reading.frame.filter(pl.col("correct").is_not_null() & ~text.is_in(list(_FLAGS)))["correct"]
-    if odd.len():
-        raise TableError(
-            f"Got {odd[0]!r} in the column of right and wrong answers ({odd.len():,} such rows). An answer is right or "
-            "wrong: true and false, or 1 and 0. Give a row for each answer, or name shares of credit with "
-            "--column score=NAME."
-        )
-    reading.add("correct", text.replace_strict(_FLAGS, return_dtype=pl.Boolean))
-
-
-def _read_numbers(reading: _Reading) -> None:
-    """Turn columns of numbers into their types; NaN is missing."""
-    for name in reading.frame.columns:
-        kind = OUTCOMES.get(name, pl.Float64)
-        if not kind.is_numeric():
-            continue
-        try:
-            numbers = reading.frame[name].cast(pl.Float64).fill_nan(None)
-            if kind.is_integer():
-                numbers = numbers.round().cast(pl.Int64)
-        except pl.exceptions.PolarsError as error:
-            raise TableError(
-                f"The column read as {name} has a value that is no number: {str(error).splitlines()[0][:150]}. Write "
-                f"7000000000 or 7e9, not 7B, or choose another column with --column {name}=NAME."
-            ) from error
-        reading.frame = reading.frame.with_columns(numbers.alias(name))
-
-
 def _name_pieces(reading: _Reading) -> None:
-    """Give every item a name, the same wherever it was answered, and number repeated answers to it."""
-    if reading.has("piece"):
-        reading.add("piece", pl.col("piece").cast(pl.String))
-    elif reading.has("input"):
-        parts = [pl.col("input").cast(pl.String)]
-        parts += [pl.col("target").cast(pl.String)] if reading.has("target") else []
-        reading.add("piece", pl.concat_str(parts, separator=" → ", ignore_nulls=True))
-    else:
+    """Give every item a name, the same wherever it was answered."""
+    if not reading.has("piece") and reading.has("input"):
+        parts = ["input", "target"] if reading.has("target") else ["input"]
+        reading.add("piece", pl.concat_str(parts, separator=" → ", ignore_nulls=True).replace("", None))
+    elif not reading.has("piece"):
         reading.notes.append(
             "Items have no names: the n-th answer to a task is taken for the same item at all checkpoints."
         )
-        reading.add("piece", pl.int_range(pl.len()).over("system", "checkpoint", "task").cast(pl.String))
-    lost = reading.frame["piece"].null_count()
-    if lost:
-        raise TableError(
-            f"{lost:,} rows have no item. Every answer is one to an item. Name them all or none."
+        reading.add("piece", pl.int_range(pl.len()).over(*CELL, "task").cast(pl.String))
+    for name in ("piece", "sample"):
+        lost = reading.frame[name].null_count() if reading.has(name) else 0
+        if lost:
+            raise TableError(
+                f"{lost:,} rows have no {name}. Either all answers have one or none. Name them all, or leave the "
+                "column out."
+            )
+
+
+def _number_samples(reading: _Reading) -> None:
+    """Number the answers of a checkpoint to one item, in the table's order, unless they have numbers of their own."""
+    if reading.frame["sample"].null_count() == 0 and not _repeated(reading.frame, _ITEM).any():
+        return
+    if reading.frame["sample"].null_count() == 0:
+        reading.notes.append(
+            "Answers of a checkpoint to one item share a sample's number: they were numbered anew."
         )
-    if not reading.has("sample"):
-        reading.add("sample", pl.int_range(pl.len()).over("system", "checkpoint", "task", "piece"))
+    again = _repeated(reading.frame, _ITEM[:-1])
+    rows = pl.int_range(again.len(), eager=True)
+    begin = rows.set(again, None).fill_null(strategy="forward")
+    reading.add("sample", (rows - begin).cast(OUTCOMES["sample"]))
+
+
+def _repeated(frame: pl.DataFrame, names: tuple[str, ...]) -> pl.Series:
+    """Return which rows are like the one above in all of these columns."""
+    like = (pl.col(name).eq_missing(pl.col(name).shift()) for name in names)
+    return frame.select(pl.all_horizontal(like) & (pl.int_range(pl.len()) > 0)).to_series()
 
 
 def _derive_flops(reading: _Reading) -> None:
@@ -233,7 +242,8 @@ def _derive_flops(reading: _Reading) -> None:
         return
     rule = FLOPS_PER_PARAMETER_AND_TOKEN * pl.col("params").cast(pl.Float64) * pl.col("train_tokens")
     given = pl.col("flops") if reading.has("flops") else pl.lit(None, pl.Float64)
-    if not reading.has("flops") or reading.frame["flops"].null_count():
+    derived = reading.frame.select(given.is_null() & rule.is_not_null()).to_series().any()
+    if derived:
         reading.notes.append("Compute is taken for 6 FLOP for each parameter and training token.")
     reading.add("flops", pl.coalesce(given, rule))
 
@@ -253,7 +263,8 @@ def _derive_losses(reading: _Reading) -> None:
         reading.add("cloze_loss", 1 - pl.col("probability"))
         return
     if not reading.has("nats_per_token") and reading.has("nats", "answer_tokens"):
-        reading.add("nats_per_token", pl.col("nats") / pl.col("answer_tokens"))
+        tokens = pl.when(pl.col("answer_tokens") > 0).then(pl.col("answer_tokens"))
+        reading.add("nats_per_token", pl.col("nats") / tokens)
     if reading.has("nats_per_token"):
         reading.notes.append(
             "Each token of the right answer is taken for one cloze question, with the geometric mean of their "
