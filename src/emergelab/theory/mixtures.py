@@ -79,7 +79,12 @@ class SkillCounts:
                 f"k is {min(self.counts)} in some pieces and tuples are {size}. A tuple within one piece has no more "
                 "skills than the piece. Take smaller tuples, or the kind `concatenated`."
             )
-        return SkillCounts(tuple(count // size for count in self.counts), self.weights)
+        fewer = [count // size for count in self.counts]
+        weights = {
+            count: sum(w for other, w in zip(fewer, self.weights, strict=True) if other == count)
+            for count in fewer
+        }
+        return SkillCounts(tuple(weights), tuple(weights.values()))
 
 
 def mixed_failure(

@@ -61,13 +61,13 @@ class PieceLaw:
         )
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Mapping[object, float]]) -> PieceLaw:
+    def from_record(cls, record: Mapping[str, Mapping[str, float]]) -> PieceLaw:
         """Return the law that `record` gave, or counts in its form."""
-        edges, needed = record["skills"], {int(str(k)): float(n) for k, n in record["needed"].items()}
+        edges, needed = record["skills"], {int(k): float(n) for k, n in record["needed"].items()}
         weights = np.array(list(edges.values()), dtype=np.float64)
         total = sum(needed.values())
         counts = SkillCounts(tuple(needed), tuple(n / total for n in needed.values()))
-        return cls(skills=tuple(map(str, edges)), measure=weights / weights.sum(), counts=counts)
+        return cls(skills=tuple(edges), measure=weights / weights.sum(), counts=counts)
 
     def record(self) -> dict[str, dict[str, float]]:
         """Return the law as data."""

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float64
 
 from emergelab.analysis import intervals
 from emergelab.analysis.groups import SCALE
@@ -104,19 +103,19 @@ def skill_tables(answers: Mapping[str, PieceAnswers], cells: pl.DataFrame) -> Sk
     )
 
 
-def percentile(draws: Float64[np.ndarray, "draws ..."]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ends of the percentile interval of each column; NaN where a draw is missing."""
+def percentile(draws: Draws) -> tuple[float, float]:
+    """Return the ends of the percentile interval; NaN where a draw is missing."""
     ends = (1 - intervals.LEVEL) / 2
-    lo, hi = np.quantile(draws[1:], [ends, 1 - ends], axis=0)
-    return lo, hi
+    lo, hi = np.quantile(draws[1:], [ends, 1 - ends])
+    return float(lo), float(hi)
 
 
 def _named(name: str, draws: Draws) -> dict[str, float | None]:
     lo, hi = percentile(draws)
-    return {name: _known(draws[0]), f"{name}_lo": _known(lo), f"{name}_hi": _known(hi)}
+    return {name: _known(float(draws[0])), f"{name}_lo": _known(lo), f"{name}_hi": _known(hi)}
 
 
-def _known(value: Any) -> float | None:
+def _known(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
