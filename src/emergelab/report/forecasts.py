@@ -37,7 +37,7 @@ def back_test_chart(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
             "kind": _KINDS[row["kind"]],
             "error": round(row["error"], 4),
         }
-        for row in rows
+        for row in sorted(rows, key=_order)
         if row["kind"] in _KINDS and row["band"] in _BANDS
     ]
     colours = theme.palette("light", 1)
@@ -60,6 +60,11 @@ def back_test_chart(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     specification["config"] |= {"background": colours["card"], "padding": 16}
     specification["config"]["font"] = "Liberation Sans, Arial, sans-serif"
     return specification
+
+
+def _order(row: dict[str, Any]) -> tuple[str, int]:
+    """Return where a row stands: splits as they are called, the nearer band first."""
+    return row["split"], _BANDS.index(row["band"]) if row["band"] in _BANDS else len(_BANDS)
 
 
 def draw_back_test(rows: Sequence[dict[str, Any]], path: Path) -> None:
