@@ -116,18 +116,21 @@ def _cases(finding: Finding) -> pl.DataFrame:
     if finding.details.is_empty():
         nothing = [pl.lit(None, pl.String).alias(name) for name in (*_KEYS, "values")]
         return pl.select([*said, *nothing])
-    kinds = finding.details.schema
-    keys = {name: _text(name, kinds[name]) if name in kinds else pl.lit(None, pl.String) for name in _KEYS}
+    columns = finding.details.columns
+    keys = {
+        name: _text(name, finding.details) if name in columns else pl.lit(None, pl.String) for name in _KEYS
+    }
     values = [
-        pl.format("{}: {}", pl.lit(name), _text(name, kind))
-        for name, kind in kinds.items()
+        pl.format("{}: {}", pl.lit(name), _text(name, finding.details))
+        for name in columns
         if name not in _KEYS
     ]
     joined = pl.concat_str(values, separator="; ", ignore_nulls=True) if values else pl.lit(None, pl.String)
     return finding.details.select(*said, **keys, values=joined)
 
 
-def _text(name: str, kind: pl.DataType) -> pl.Expr:
+def _text(name: str, frame: pl.DataFrame) -> pl.Expr:
+    kind = frame.schema[name]
     if isinstance(kind, pl.List):
         return pl.col(name).list.eval(pl.element().cast(pl.String)).list.join(" + ")
     return (pl.col(name).round_sig_figs(4) if kind.is_float() else pl.col(name)).cast(pl.String)
