@@ -69,7 +69,7 @@ class Forest:
             "title:N", title=None, sort=alt.EncodingSortField("panel_rank", op="min"), header=header
         )
         layered = alt.layer(*self._layers(), data=alt.NamedData(_ROWS)).properties(
-            width=PANEL_WIDTH, height=alt.Step(_TALL * each)
+            width=PANEL_WIDTH, height=_TALL * each * max(1, shown["row"].n_unique())
         )
         return layered.facet(facet=facet, columns=balanced(panels, _MOST_COLUMNS))
 
@@ -77,7 +77,7 @@ class Forest:
         axis = alt.Axis(labelLimit=_LABEL, grid=False, ticks=False, domain=False, labelOverlap=False)
         y = alt.Y("row:N", title=None, axis=axis, sort=alt.EncodingSortField("row_rank", op="min"))
         names = list(self.colours)
-        offset = alt.YOffset("series:N", sort=names, scale=alt.Scale(paddingOuter=0.5))
+        offset = alt.YOffset("series:N", sort=names, scale=alt.Scale(paddingOuter=0.9))
         scale = alt.Scale(domain=names, range=[theme.variable(self.colours[name]) for name in names])
         colour = alt.Color("series:N", title=None, scale=scale)
         told = [

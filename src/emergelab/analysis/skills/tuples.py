@@ -14,20 +14,23 @@ where composites fail clearly more.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from emergelab.analysis.estimate import Estimate
 from emergelab.analysis.skills.cases import Cases, Rated
 from emergelab.analysis.skills.proper import Scored, mean_over
 from emergelab.outcomes.schema import CELL, SCALE
-from emergelab.theory.curves import Curve, TupleKind, Tuples, failure
+from emergelab.theory.curves import Curve, TupleKind, failure
 
 HOLDS, BROKEN, UNDECIDED, SILENT = "holds", "broken", "undecided", "permits all to fail"
 WORST = (0.1, 0.25, 0.5)
 """Shares of the worst tuples that are looked at."""
 _ALL = 0.99
+_TINY = 1e-9  # curves are of shares between 0 and 1
 
 BOUNDS = pl.Schema(
     dict.fromkeys(CELL, pl.String)
@@ -51,11 +54,32 @@ def tuple_bounds(rated: Rated) -> pl.DataFrame:
     cases, drawn = rated.cases, rated.drawn
     if not cases.group.size:
         return pl.DataFrame(schema=BOUNDS)
-    rows = [row for names, here in _groups(cases) for row in _rows(cases, drawn, names, here)]
+    failing = _Failing(
+        1 - cases.observed,
+        1 - drawn[cases.group],
+        cases.known(cases.rates).failure,
+        cases.known(drawn).failure,
+    )
+    rows = [row for names, here in _groups(cases) for row in _rows(cases, failing, names, here)]
     frame = pl.DataFrame(rows, schema_overrides=BOUNDS, infer_schema_length=None)
+    permitted = np.clip(frame["permitted"].to_numpy(), _TINY, 1 - _TINY)
+    curves = [
+        pl.Series(curve.value, failure(curve, permitted, frame["alpha"].to_numpy(), 1))
+        for curve in (Curve.theorem, Curve.exact)
+    ]
     floats = [name for name, kind in BOUNDS.items() if kind.is_float()]
-    cast = frame.select(pl.col(name).cast(kind) for name, kind in BOUNDS.items())
+    cast = frame.with_columns(curves).select(pl.col(name).cast(kind) for name, kind in BOUNDS.items())
     return cast.with_columns(pl.col(floats).fill_nan(None))
+
+
+@dataclass(frozen=True)
+class _Failing:
+    """Failures of composites, and θ of their cells: as they are, and drawn again."""
+
+    value: np.ndarray
+    drawn: np.ndarray
+    theta: np.ndarray
+    theta_drawn: np.ndarray
 
 
 def _groups(cases: Cases) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
@@ -66,32 +90,35 @@ def _groups(cases: Cases) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
 
 
 def _rows(
-    cases: Cases, drawn: np.ndarray, names: dict[str, Any], here: np.ndarray
+    cases: Cases, failing: _Failing, names: dict[str, Any], here: np.ndarray
 ) -> Iterator[dict[str, Any]]:
-    theta = float(cases.known(cases.rates).failure[here[0]])
+    theta = float(failing.theta[here[0]])
     skills = int((cases.cell_singles[cases.cell[here[0]]] >= 0).sum())
-    failing = 1 - cases.observed[here]
+    mean = mean_over(Scored(failing.value[here], failing.drawn[here]), cases.composite[here]).estimate()
     for kind in TupleKind:
-        permitted = float(np.clip(Tuples(size=int(names["k"]), kind=kind).theta(_inside(theta)), 0.0, 1.0))
-        excess = _excess(cases, drawn, here, kind)
-        verdict = SILENT if permitted > _ALL else _verdict(excess.lo, excess.hi)
-        mean = mean_over(Scored(failing, 1 - drawn[cases.group[here]]), cases.composite[here]).estimate()
+        permitted = float(_permitted(np.array([theta]), cases.size[here[:1]], kind)[0])
+        excess = _excess(cases, failing, here, kind)
         told = (
             names
             | {"kind": kind.value, "composites": here.size, "skills": skills, "theta": theta}
-            | {"permitted": permitted, "verdict": verdict}
+            | {"permitted": permitted}
+            | {"verdict": SILENT if permitted > _ALL else _verdict(excess.lo, excess.hi)}
             | {"failure": mean.value, "failure_lo": mean.lo, "failure_hi": mean.hi}
         )
         for alpha in WORST:
-            yield told | {"alpha": alpha, "worst": _worst(failing, alpha)} | _curves(permitted, alpha)
+            yield told | {"alpha": alpha, "worst": _worst(failing.value[here], alpha)}
 
 
-def _excess(cases: Cases, drawn: np.ndarray, here: np.ndarray, kind: TupleKind) -> Any:
+def _permitted(theta: np.ndarray, size: np.ndarray, kind: TupleKind) -> np.ndarray:
+    """Return the failure of tuples that θ permits; `theory.curves.Tuples` has it for one size at a time."""
+    return 1 - (1 - theta) ** size if kind is TupleKind.concatenated else theta
+
+
+def _excess(cases: Cases, failing: _Failing, here: np.ndarray, kind: TupleKind) -> Estimate:
     """Return the estimate of composites' failure less what is permitted: the singles' θ is uncertain, too."""
-    size = cases.size[here] if kind is TupleKind.concatenated else np.ones(here.size)
-    value = (1 - cases.observed[here]) - (1 - (1 - cases.known(cases.rates).failure[here]) ** size)
-    theta = cases.known(drawn).failure[here]
-    draws = (1 - drawn[cases.group[here]]) - (1 - (1 - theta) ** size[:, None])
+    size = cases.size[here]
+    value = failing.value[here] - _permitted(failing.theta[here], size, kind)
+    draws = failing.drawn[here] - _permitted(failing.theta_drawn[here], size[:, None], kind)
     return mean_over(Scored(value, draws), cases.composite[here]).estimate()
 
 
@@ -101,16 +128,6 @@ def _verdict(lo: float | None, hi: float | None) -> str:
     if lo > 0:
         return BROKEN
     return HOLDS if hi <= 0 else UNDECIDED
-
-
-def _inside(theta: float) -> float:
-    """Return the share strictly between 0 and 1, as curves want it."""
-    return float(np.clip(theta, 1e-9, 1 - 1e-9))
-
-
-def _curves(permitted: float, alpha: float) -> dict[str, float]:
-    within = _inside(permitted)
-    return {curve.value: float(failure(curve, within, alpha, 1)) for curve in (Curve.theorem, Curve.exact)}
 
 
 def _worst(failing: np.ndarray, alpha: float) -> float:
