@@ -34,9 +34,9 @@ def check_command(
 ) -> None:
     """Screen a table of results: what is wrong with it, and what that does to which conclusion."""
     from emergelab.recipes import screening  # noqa: PLC0415
-    from emergelab.recipes.skill_report import ReportQuestion  # noqa: PLC0415
+    from emergelab.recipes.outcome_tables import OutcomesFile  # noqa: PLC0415
 
-    found = screening.screened(ReportQuestion(file=file, columns=tuple(column or ()), skills_of=skills))
+    found = screening.screened(OutcomesFile(file=file, columns=tuple(column or ()), skills_of=skills))
     if as_json:
         typer.echo(json.dumps(screening.as_json(found), indent=1, allow_nan=False))
         return

@@ -12,7 +12,7 @@ import polars as pl
 from emergelab.outcomes.findings import Finding, findings_table
 from emergelab.outcomes.schema import Outcomes
 from emergelab.outcomes.screens import screen, unfit_tasks
-from emergelab.recipes.skill_report import ReportQuestion, read
+from emergelab.recipes.outcome_tables import OutcomesFile, read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Screened:
     unfit: pl.DataFrame
 
 
-def screened(question: ReportQuestion) -> Screened:
+def screened(question: OutcomesFile) -> Screened:
     """Read a table and screen it. Raises TableError for one that cannot be read."""
     outcomes = read(question)
     findings = screen(outcomes.frame, outcomes.notes)

@@ -30,7 +30,7 @@ def replaced(directory: Path, write: Callable[[Path], None]) -> Path:
 
     Raises `ArtifactError` where the folder holds something else than a page, or cannot be written.
     """
-    _require_own(directory)
+    require_own(directory)
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         with _new_folder(directory) as folder:
@@ -139,7 +139,7 @@ def _read(name: str) -> str:
     return resources.files("emergelab.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def _require_own(directory: Path) -> None:
+def require_own(directory: Path) -> None:
     if not directory.exists():
         return
     names = {entry.name for entry in directory.iterdir()} if directory.is_dir() else {""}

@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
+from emergelab.analysis.skills.along_training import AlongTraining
+from emergelab.analysis.skills.composed import Composed
+from emergelab.analysis.skills.tables import CompetenceTables
+from emergelab.outcomes.findings import Finding
 from emergelab.outcomes.schema import Outcomes, cells
 from emergelab.report import words
+from emergelab.report.outcomes import (
+    competence,
+    competence_words,
+    composition,
+    emerging,
+    emerging_words,
+    screens,
+)
 from emergelab.report.sections import Head, Section, Table, write_sections_page
+
+_TRUST = "Can the data bear conclusions?"
+_HAVE = "Which skills do the systems have?"
+_HOLD = "Do skills compose as theory says?"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PageInput:
-    """What the page is made from."""
+    """What the page is made from: a table, and what each analysis found in it."""
 
     outcomes: Outcomes
-    settings: dict[str, str]
+    findings: Sequence[Finding]
+    competence: CompetenceTables
+    composition: Composed
+    training: AlongTraining
+    settings: Mapping[str, str]
 
 
 def write_outcomes_page(content: PageInput, directory: Path) -> Path:
@@ -25,15 +46,39 @@ def write_outcomes_page(content: PageInput, directory: Path) -> Path:
 
     Raises `ArtifactError` where the folder holds something else than a page, or cannot be written.
     """
+    composition_input = composition.CompositionInput(found=content.composition)
+    sections = [
+        _data(content.outcomes),
+        screens.section(content.findings),
+        competence.section(content.competence),
+        composition.section(composition_input),
+        emerging.section(content.training),
+    ]
+    systems = content.outcomes.frame["system"].unique().sort().to_list()
     head = Head(
         mark="skills of systems",
-        title=f"Skills of {words.listing(content.outcomes.frame['system'].unique().sort().to_list())}",
-        lead="",
+        title=f"Skills of {words.listing(systems)}",
+        lead="Which skills and which combinations of them these systems have, whether they emerged or the metric jumped, "
+        "whether skills compose as theory says, and what more training will bring.",
         found_title="Verdict",
-        found={},
+        found={
+            _TRUST: _trust(content.findings),
+            _HAVE: competence_words.findings(content.competence),
+            _HOLD: composition.findings(composition_input),
+            **emerging_words.findings(content.training),
+        },
         settings=content.settings,
     )
-    return write_sections_page(head, [_data(content.outcomes)], directory)
+    return write_sections_page(head, sections, directory)
+
+
+def _trust(findings: Sequence[Finding]) -> list[str]:
+    """Return what is wrong with the data, as far as it makes numbers wrong or changes what they mean."""
+    grave = [finding for finding in findings if finding.severity == "fault"]
+    said = [f"{finding.message} {finding.consequence}" for finding in grave]
+    left = len(findings) - len(grave)
+    more = f"{words.plural(left, 'warning or note')} more under Faults of the data." if left else ""
+    return [*said, more] if said or more else ["The screens found nothing that would change a conclusion."]
 
 
 def _data(outcomes: Outcomes) -> Section:
