@@ -19,6 +19,7 @@ SATURATED = 0.98
 """Accuracy above which nothing is left to learn."""
 
 _FEWEST = 10
+_GUESSED = 0.95  # constant targets and copied inputs have their own screens
 FEW_ITEMS = 30
 """Items below which a 95 % interval may be wider than .36."""
 
@@ -81,6 +82,7 @@ def chance_level(survey: Survey) -> Iterator[Finding]:
         _best(survey, "task")
         .join(never, on="task", how="semi")
         .filter((pl.col("accuracy") >= SOLVED) & (pl.col("high") < (1 + pl.col("guess")) / 2))
+        .filter(pl.col("guess") < _GUESSED)
         .sort("task")
     )
     if found.is_empty():

@@ -71,7 +71,7 @@ SCREENS: tuple[Screen, ...] = (
 def screen(frame: pl.DataFrame, notes: Sequence[str] = ()) -> list[Finding]:
     """Return what all screens find in a table of `OUTCOMES`, the gravest first.
 
-    `notes` are what was assumed when it was read; each becomes a finding.
+    `notes` are what was assumed when it was read; together they are a finding.
     """
     survey = Survey(frame)
     if frame.is_empty():
@@ -99,11 +99,12 @@ def _found(survey: Survey, screens: Iterable[Screen]) -> list[Finding]:
 
 
 def _assumed(survey: Survey, notes: Sequence[str]) -> Iterator[Finding]:
-    for note in notes:
+    if notes:
         yield survey.finding(
             "assumptions",
             "note",
             "assumed when the table was read",
-            message=note,
-            consequence="What follows from it holds if this does.",
+            message=" ".join(notes),
+            consequence="All conclusions: what follows from these holds if they do.",
+            details=pl.DataFrame({"note": list(notes)}),
         )

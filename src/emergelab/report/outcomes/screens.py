@@ -10,15 +10,18 @@ from emergelab.outcomes.findings import Finding, cases_table, counted, named, se
 from emergelab.outcomes.screens import unfit_tasks
 from emergelab.report.sections import Section, Table
 
+_SMALL = 0.005
 _SOUND = "The screens found nothing that would change a conclusion."
 
 
 def section(findings: Sequence[Finding]) -> Section:
     """Return what the screens found, the gravest first, and the tasks that verdicts leave out with their reasons."""
-    tables = [_found(findings)] if findings else []
+    notes = [finding for finding in findings if finding.severity == "note"]
+    grave = [finding for finding in findings if finding.severity != "note"]
     left_out = unfit_tasks(findings)
-    if left_out.height:
-        tables.append(_left_out(left_out))
+    tables = [_found("What the screens found", grave, "faults")] if grave else []
+    tables += [_left_out(left_out)] if left_out.height else []
+    tables += [_found("What cannot be said, and what was assumed", notes, "notes")] if notes else []
     return Section(
         name="screens", title="Faults of the data", text=_summary(findings, left_out), tables=tables
     )
@@ -44,25 +47,26 @@ def _summary(findings: Sequence[Finding], left_out: pl.DataFrame) -> str:
     )
 
 
-def _found(findings: Sequence[Finding]) -> Table:
+def _found(title: str, findings: Sequence[Finding], name: str) -> Table:
     rows = [
-        (
-            f"{finding.severity}: {finding.about}",
-            finding.message,
-            finding.consequence,
-            f"{finding.share:.1%}" if finding.rows else "none",
-        )
+        (f"{finding.severity}: {finding.about}", finding.message, finding.consequence, _touched(finding))
         for finding in findings
     ]
     return Table(
-        title="What the screens found",
-        columns=("Finding", "What there is", "What it does", "Rows touched"),
+        title=title,
+        columns=("Finding", "What there is", "What it does", "Rows"),
         rows=rows,
         note="Shares are of all rows. The file has every single case behind a finding.",
-        name="findings",
+        name=name,
         whole=cases_table(findings),
         prose=True,
     )
+
+
+def _touched(finding: Finding) -> str:
+    if finding.share == 0:
+        return "none"
+    return f"{finding.rows:,}" if finding.share < _SMALL else f"{finding.share:.0%}"
 
 
 def _left_out(left_out: pl.DataFrame) -> Table:
