@@ -1,13 +1,16 @@
 """What ten times the training will bring: courses of skills and of k carried on, where their own past says how well.
 
-A course is forecast from its checkpoints so far by three plain methods: its last value, a power law of the error in
-compute, a logistic curve in the logarithm of compute, the latter two moved to the last three values. Which one, and how
-wide the interval is, is learned from the past of all courses of the system: at every earlier checkpoint the later ones
-known by then were forecast, and the 90 % quantile of errors over spreads is the number of spreads to either side (as in
-`analysis.scaling.calibration`); the last value is kept unless another method's error is a tenth smaller. The same is
-then asked once more, rolling: at each checkpoint with a past, widths from before it, forecasts of what came after. Only
-where these intervals held at least `HELD` of what came, among at least `ENOUGH` forecasts as far ahead, is anything
-said. More training at the same size is not a larger model: nothing is said of that.
+A course is forecast from its checkpoints so far by four plain methods: its last value, the mean of its last three, a
+power law of the error in compute, a logistic curve in the logarithm of compute, the latter two moved to the last three
+values. Its spread is made of the noise between neighbouring checkpoints and of how far the later half of them lies from
+the last one, its own and the median over courses, and grows with what is carried on as 1 + ln of the factor. Method and
+the spreads to either side are learned from the past of all courses of the system: at every earlier checkpoint the later
+ones known by then were forecast; the width holds 90 % of them (as in `analysis.scaling.calibration`), and the method is
+the one with the best interval score (Gneiting and Raftery 2007), the last value unless that of another is a tenth
+better. The same is then asked once more, rolling: at each checkpoint with a past, all learned from before it, forecasts
+of what came after. Only where these intervals held at least `HELD` of what came, among at least
+`ENOUGH` forecasts as far ahead, is anything said. More training at the same size is not a larger model: nothing is said
+of that.
 """
 
 from __future__ import annotations
@@ -27,14 +30,15 @@ FACTORS = (2.0, 4.0, 10.0)
 """How many times the last tokens are asked for; past forecasts from 2/3 to 3/2 times as far, or farther for 10."""
 HELD, ENOUGH = 0.8, 20
 FEWEST_POINTS = 4
-LAST, POWER, LOGISTIC = "last value", "power law in compute", "logistic in log compute"
+LAST, LEVEL = "last value", "mean of the last three"
+POWER, LOGISTIC = "power law in compute", "logistic in log compute"
 ACCURACY, NATS = "accuracy", "nats"
 
-_METHODS = {ACCURACY: (LAST, POWER, LOGISTIC), NATS: (LAST, POWER)}
+_METHODS = {ACCURACY: (LAST, LEVEL, POWER, LOGISTIC), NATS: (LAST, LEVEL, POWER)}
+_BETTER = 0.9  # of the last value's score, which another method must not exceed to be preferred
 _MOST_CUTS = 12
 _NEAR = 1.5
 _ANCHORS = 3
-_BETTER = 0.9  # of the last value's mean error, which another method must not exceed to be preferred
 _LEAST_ERROR, _LEAST_SPREAD = 1e-3, 0.01
 _NOISE = 0.02
 
@@ -99,16 +103,16 @@ class _Series:
 
 @dataclass(frozen=True)
 class _Told:
-    """Forecasts made at one checkpoint, by method: values and spreads [courses, targets]."""
+    """Forecasts made at one checkpoint: values by method, and spreads, [courses, targets]."""
 
     cut: int
     values: Mapping[str, np.ndarray]
-    spreads: Mapping[str, np.ndarray]
+    spreads: np.ndarray
 
 
 @dataclass(frozen=True)
 class _Rule:
-    """What the past says: the method with the least error, and the spreads that hold `COVERAGE` of what came."""
+    """What the past says: the method, and the spreads to either side that hold `COVERAGE` of what came."""
 
     method: str
     width: float
@@ -170,20 +174,35 @@ _TINY = 1e-9
 
 def _forecasts(series: _Series, cut: int, tokens: np.ndarray) -> _Told:
     """Forecast all courses from their first `cut` checkpoints at `tokens`, by every method."""
-    values: dict[str, np.ndarray] = {}
-    spreads: dict[str, np.ndarray] = {}
     here, there = np.log(series.tokens[:cut]), np.log(tokens)
     known = series.values[:, :cut]
-    grow = 1 + there - here[-1]
-    for method in _METHODS[series.metric]:
-        fitted, told = _fitted(method, series.metric, known, (here, there))
-        # A curve that the first checkpoints bend says little of the level reached: it is moved to the last ones.
-        off = known - fitted
-        off -= off[:, -_ANCHORS:].mean(axis=1, keepdims=True) if method != LAST else 0.0
-        anchored = told + (known - fitted - off)[:, -1:]
-        spread = np.sqrt(_mean(off[:, cut // 2 :] ** 2))
-        values[method], spreads[method] = anchored, np.maximum(spread, _LEAST_SPREAD)[:, None] * grow
-    return _Told(cut, values, spreads)
+    values = {
+        method: _carried_on(method, series.metric, known, (here, there)) for method in _METHODS[series.metric]
+    }
+    return _Told(cut, values, _spreads(known)[:, None] * (1 + there - here[-1]))
+
+
+def _spreads(known: Courses) -> Float64[np.ndarray, " courses"]:
+    late = known[:, known.shape[1] // 2 :]
+    noise = _mean(np.diff(late, axis=1) ** 2) / 2
+    moved = _mean((late - known[:, -1:]) ** 2)
+    # What neither tells of, a wrong method, is common: means of many items are not surer of where they go.
+    common = float(np.nanmedian(moved)) if (~np.isnan(moved)).any() else 0.0
+    return np.maximum(np.sqrt(noise + moved + common), _LEAST_SPREAD)
+
+
+def _carried_on(
+    method: str, metric: str, known: Courses, places: tuple[np.ndarray, np.ndarray]
+) -> np.ndarray:
+    """Return a method's values at the targets; a fitted curve is moved to the last values known.
+
+    A curve that the first checkpoints bend says little of the level reached.
+    """
+    last = known[:, -1:] if method == LAST else known[:, -_ANCHORS:].mean(axis=1, keepdims=True)
+    if method in {LAST, LEVEL}:
+        return last + 0 * places[1]
+    fitted, told = _fitted(method, metric, known, places)
+    return told + last - fitted[:, -_ANCHORS:].mean(axis=1, keepdims=True)
 
 
 def _fitted(
@@ -196,10 +215,6 @@ def _fitted(
     if whole.any():
         fitted[whole], told[whole] = _FITS[method](known[whole], metric, here, there)
     return fitted, told
-
-
-def _last(known: Courses, _metric: str, here: np.ndarray, there: np.ndarray) -> tuple[Courses, Courses]:
-    return known[:, -1:] + 0 * here, known[:, -1:] + 0 * there
 
 
 def _power(known: Courses, metric: str, here: np.ndarray, there: np.ndarray) -> tuple[Courses, Courses]:
@@ -218,7 +233,7 @@ def _logistic(known: Courses, _metric: str, here: np.ndarray, there: np.ndarray)
     return curves.at(scale.z(-here)), curves.at(scale.z(-there))
 
 
-_FITS = {LAST: _last, POWER: _power, LOGISTIC: _logistic}
+_FITS = {POWER: _power, LOGISTIC: _logistic}
 
 
 def _checked(series: _Series) -> list[dict[str, object]]:
@@ -238,36 +253,41 @@ def _checked(series: _Series) -> list[dict[str, object]]:
 
 def _rule(series: _Series, told: Mapping[int, _Told], *, until: int) -> _Rule | None:
     """Learn from the forecasts made and scored before checkpoint `until`; None without enough of them."""
-    errors: dict[str, list[np.ndarray]] = {method: [] for method in _METHODS[series.metric]}
-    scores: dict[str, list[np.ndarray]] = {method: [] for method in _METHODS[series.metric]}
-    for cut, one in told.items():
-        if cut >= until:
-            continue
-        came = series.values[:, cut:until]
-        for method, offs in errors.items():
-            off = np.abs(one.values[method][:, : until - cut] - came)
-            offs.append(off.ravel())
-            scores[method].append((off / one.spreads[method][:, : until - cut]).ravel())
-    known = {method: _known(parts) for method, parts in errors.items()}
-    if min(values.size for values in known.values()) < ENOUGH:
+    made = {cut: one for cut, one in told.items() if cut < until}
+    known = {
+        method: found
+        for method in _METHODS[series.metric]
+        if (found := _learned(series, made, method, until)) is not None
+    }
+    if not known:
         return None
-    means = {method: float(values.mean()) for method, values in known.items()}
-    best = min(means, key=means.__getitem__)
-    if means[best] > _BETTER * means[LAST]:
-        best = LAST
-    return _Rule(best, float(np.quantile(_known(scores[best]), COVERAGE)))
+    best = min(known, key=lambda method: known[method][0])
+    return known[best if known[best][0] <= _BETTER * known[LAST][0] else LAST][1]
 
 
-def _known(parts: list[np.ndarray]) -> np.ndarray:
-    values = np.concatenate(parts) if parts else np.empty(0)
-    return values[~np.isnan(values)]
+def _learned(
+    series: _Series, made: Mapping[int, _Told], method: str, until: int
+) -> tuple[float, _Rule] | None:
+    """Return the mean interval score of a method at the width that holds `COVERAGE`, and the rule."""
+    pairs: list[np.ndarray] = []
+    for cut, one in made.items():
+        off = np.abs(one.values[method][:, : until - cut] - series.values[:, cut:until])
+        there = ~np.isnan(off)
+        pairs.append(np.stack([off[there], one.spreads[:, : until - cut][there]]))
+    off, spread = np.concatenate(pairs, axis=1) if pairs else np.empty((2, 0))
+    if off.size < ENOUGH:
+        return None
+    width = float(np.quantile(off / spread, COVERAGE))
+    half = width * spread
+    score = float((2 * half + 2 / (1 - COVERAGE) * np.maximum(off - half, 0.0)).mean())
+    return score, _Rule(method, width)
 
 
 def _scores(series: _Series, told: _Told, rule: _Rule) -> tuple[np.ndarray, ...]:
     """Return factor, error, half width, the error of the last value, and the course of every forecast scored."""
     came = series.values[:, told.cut :]
     off = np.abs(told.values[rule.method] - came)
-    half = rule.width * told.spreads[rule.method]
+    half = rule.width * told.spreads
     plain = np.abs(told.values[LAST] - came)
     factor = np.broadcast_to(series.tokens[told.cut :] / series.tokens[told.cut - 1], off.shape)
     course = np.broadcast_to(np.arange(len(off))[:, None], off.shape)
@@ -331,7 +351,7 @@ def _forecast(
     reason = _unknown(check)
     if told is None or rule is None or reason:
         return {"known": False, "reason": reason or "too few checkpoints"}
-    middle, half = float(told.values[rule.method][at]), rule.width * float(told.spreads[rule.method][at])
+    middle, half = float(told.values[rule.method][at]), rule.width * float(told.spreads[at])
     if np.isnan(middle):
         return {"known": False, "reason": "a checkpoint is missing"}
     value, lo, hi = (_shown(series, end) for end in (middle, middle - half, middle + half))
