@@ -11,8 +11,8 @@ from emergelab.outcomes.schema import Outcomes
 from emergelab.recipes.outcomes_of_runs import outcomes_of_run
 
 _OF_RUN = (
-    "A statement is a text-piece, the functions that it applies are its skills, and each printed object of its answer is "
-    "a cloze question."
+    "A statement is a text-piece, the functions that it applies are its skills, and each printed object of its "
+    "answer is a cloze question."
 )
 
 

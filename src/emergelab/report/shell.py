@@ -140,6 +140,7 @@ def _read(name: str) -> str:
 
 
 def require_own(directory: Path) -> None:
+    """Raise `ArtifactError` for a folder that holds something else than a page."""
     if not directory.exists():
         return
     names = {entry.name for entry in directory.iterdir()} if directory.is_dir() else {""}

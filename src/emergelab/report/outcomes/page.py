@@ -58,8 +58,8 @@ def write_outcomes_page(content: PageInput, directory: Path) -> Path:
     head = Head(
         mark="skills of systems",
         title=f"Skills of {words.listing(systems)}",
-        lead="Which skills and which combinations of them these systems have, whether they emerged or the metric jumped, "
-        "whether skills compose as theory says, and what more training will bring.",
+        lead="Which skills and which combinations of them these systems have, whether they emerged or the metric "
+        "jumped, whether skills compose as theory says, and what more training will bring.",
         found_title="Verdict",
         found={
             _TRUST: _trust(content.findings),
