@@ -12,6 +12,7 @@ import typer
 from emergelab import __version__
 from emergelab.cli import (
     comparisons,
+    composing,
     corpora,
     emergence,
     evaluations,
@@ -57,6 +58,7 @@ app.add_typer(models.model_app, name="model")
 app.add_typer(stores.store_app, name="store")
 app.add_typer(skills.skills_app, name="skills")
 skills.skills_app.command("check")(screening.check_command)
+skills.skills_app.command("compose")(composing.compose_command)
 app.command("list")(studies.list_command)
 app.command("run")(studies.run_command)
 app.command("results")(studies.results_command)

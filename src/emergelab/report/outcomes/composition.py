@@ -197,13 +197,14 @@ def _prices(found: Composed) -> Forest | None:
     order = found.carried.filter(pl.col("group") == ALL, pl.col("price").is_not_null()).sort(
         "price", descending=True
     )["composite"]
-    places = {name: place for place, name in enumerate(order)}
     left = set(found.left_out["task"])
+    # Those that show their skills come first.
+    places = {name: place for place, name in enumerate(sorted(order, key=lambda name: name in left))}
     marks = [
         {
-            "panel": "do not show their skills" if row["composite"] in left else "show their skills",
-            "panel_rank": int(row["composite"] in left),
-            "row": row["composite"],
+            "panel": "",
+            "panel_rank": 0,
+            "row": f"{row['composite']} (left out)" if row["composite"] in left else row["composite"],
             "row_rank": places[row["composite"]],
             "series": row["system"],
             "x": row["price"],
@@ -220,7 +221,7 @@ def _prices(found: Composed) -> Forest | None:
         short="price of composing",
         caption="What composites lack where the parts that were asked on the same input are right, against the rates "
         "of their other parts: 0 if composing is free. Below 0 a composite is easier than its parts were alone. "
-        "Bars are 95 % intervals over items.",
+        "Verdicts leave out those that do not show their skills. Bars are 95 % intervals over items.",
         frame=pl.DataFrame(marks, schema=FRAME),
         x=Axis(title="price (success rate)", form=".1~f"),
         colours=_systems(found),

@@ -174,7 +174,7 @@ def _limits(composition: Composition) -> Iterator[str]:
     yield (
         f"If skills did in company what they do alone, all composites would lie within limits. But they lie clearly "
         f"below the union bound at {below} of {low.height} places and clearly above the minimum at {above}, where "
-        f"chance would have {round(low.height * _TAIL)} at most."
+        f"chance alone would have about {round(low.height * _TAIL)}."
     )
 
 
@@ -219,8 +219,13 @@ def _fitted(composition: Composition) -> Iterator[str]:
         names = words.listing([f"“{TITLES[name]}”" for name in better])
         yield f"One number learned from other composites helps: {names} predict better than the product."
         return
-    tail = f" {words.listing([f'“{TITLES[name]}”' for name in worse])} predict worse." if worse else ""
-    yield f"One number learned from the other composites makes the product no better on a new one.{tail}"
+    tail = f"; {words.listing([f'“{TITLES[name]}”' for name in worse])} predict worse" if worse else ""
+    nearest = rows.sort("difference").row(0, named=True)
+    yield (
+        f"No law with a number learned from other composites is clearly better than the product on a composite that it "
+        f"has not seen: “{TITLES[nearest['first']]}” comes nearest, CRPS {with_interval(nearest, 'difference')} against "
+        f"the product’s{tail}."
+    )
 
 
 def _by_system(composition: Composition) -> Iterator[str]:
@@ -356,13 +361,11 @@ def _law_table(found: Composed) -> Table:
         (
             TITLES[row["law"]],
             _LEARNED[row["held_out"]],
-            str(row["composites"]),
             with_interval(row, "crps"),
             words.share(row["distance"]),
             with_interval(row, "bias"),
             words.share(row["covered"]),
             words.share(row["brier"]),
-            words.nats(row["log_score"]),
             with_interval(row, "skill_others"),
             _number(row),
         )
@@ -370,11 +373,10 @@ def _law_table(found: Composed) -> Table:
     ]
     return Table(
         title="How well each law predicts composites",
-        columns=("Law", "learned from", "composites", "CRPS", "off by", "too high by", "in limits", "Brier",
-                 "nats", "skill", "number"),
+        columns=("Law", "learned from", "CRPS", "off by", "too high by", "in limits", "Brier", "skill", "number"),
         rows=rows,
-        note="Smaller is better for CRPS (in units of the success rate, with the singles’ own uncertainty), Brier "
-        "score and nats per answer. “Off by” is the mean distance of predicted from observed rate, “in limits” the "
+        note="Smaller is better for CRPS (in units of the success rate, with the singles’ own uncertainty) and the "
+        "Brier score. “Off by” is the mean distance of predicted from observed rate, “in limits” the "
         "share of rates within 95 % limits, skill one less the CRPS over that of the mean of the other composites. "
         "Intervals are over composites, and over the items that these share.",
         name="composition-laws",
