@@ -368,7 +368,7 @@ def _unknown(check: Mapping[str, object]) -> str:
     """Return why nothing can be said so far ahead; empty where something can."""
     n, held = int(str(check["n"])), check.get("held")
     if n < ENOUGH or held is None:
-        return f"only {n} forecasts of its past reach as far"
+        return f"{f'only {n} forecasts' if n else 'no forecast'} of its past {'reach' if n else 'reaches'} as far"
     if float(str(held)) < HELD:
         return f"forecasts of its past held only {float(str(held)):.0%} of what came, at an aim of {COVERAGE:.0%}"
     return ""

@@ -1,0 +1,231 @@
+"""What the page says of courses over training: sentences with numbers, and how they are to be read."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import polars as pl
+
+from emergelab.analysis.skills.along_training import AlongTraining
+from emergelab.analysis.skills.emerging import AT_ONCE, NOT_REACHED, SILENT, UNKNOWN, WITHIN
+from emergelab.analysis.skills.shifts import LATEST
+from emergelab.report import words
+
+EMERGED = "Did skills emerge, or does the metric jump?"
+ORDER = "Do composites emerge after their parts, and how much later?"
+AHEAD = "What will ten times the training bring?"
+
+_METRICS = {
+    "accuracy": "accuracy (share)",
+    "nats": "nats per answer",
+    "score": "score (0 to 1)",
+    "probability": "probability",
+}
+_READ = (
+    "A course is the mean of one task over the checkpoints of one system, on the same items at all of them. Its level "
+    "is half way from what takes no skill (chance, 0 where it is not known; or always giving the most frequent target, "
+    "where that is right more often) to certainty. There is one run at each checkpoint: intervals hold for these runs, "
+    "over items."
+)
+_WIDE = 0.5  # of an interval of accuracy, which then says little
+_TIMES = "\N{MULTIPLICATION SIGN}"
+_WHERE = {
+    AT_ONCE: "by the second trained checkpoint",
+    WITHIN: "between later checkpoints",
+    NOT_REACHED: "not within the training measured",
+    UNKNOWN: "at an unknown place",
+}
+
+
+def metric_words(metric: str) -> str:
+    """Return how a metric is called, with its unit."""
+    return _METRICS[metric]
+
+
+def findings(found: AlongTraining) -> dict[str, list[str]]:
+    """Return what follows, as sentences with numbers, by the question that they answer."""
+    return {
+        EMERGED: [said for said in (_crossed(found), _jumps(found)) if said],
+        ORDER: [said for said in (_order(found), _shift(found)) if said],
+        AHEAD: [
+            said for said in (_ahead(found), "More parameters are another question: " + _sizes(found)) if said
+        ],
+    }
+
+
+def explained(found: AlongTraining) -> str:
+    """Return the text of the section, paragraphs apart by an empty line."""
+    paragraphs = [
+        _READ,
+        _left_out(found),
+        _silent(found),
+        *found.emerging.notes,
+        *found.across.notes,
+    ]
+    return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
+
+
+def _left_out(found: AlongTraining) -> str:
+    unfit = found.panels.unfit
+    if not unfit:
+        return ""
+    reasons = Counter(unfit.values())
+    listed = words.listing([f"{count} for {reason}" for reason, count in reasons.most_common()])
+    return f"{words.plural(len(unfit), 'task')} that show no skill are left out: {listed}."
+
+
+def _silent(found: AlongTraining) -> str:
+    odd = [system.name for system in found.panels.systems if not system.losses_fit]
+    if not odd:
+        return ""
+    return (
+        f"The losses of {words.listing(odd)} do not measure the answers, so that their curves in nats are relative: "
+        "they have levels of their own, half way between plateaus, and cannot show that a jump in accuracy is made by "
+        "the metric."
+    )
+
+
+def _crossed(found: AlongTraining) -> str:
+    rows = found.emerging.verdicts()
+    if rows.is_empty():
+        return "No task has trained checkpoints enough for a course."
+    counts = Counter(rows["crossed"].to_list())
+    listed = [f"{counts[name]} {where}" for name, where in _WHERE.items() if counts[name]]
+    said = (
+        f"Of {words.plural(rows.height, 'course')}, one for each task of a system, accuracy crosses its level in "
+        f"{words.listing(listed)}."
+    )
+    if counts[AT_ONCE] * 2 > rows.height:
+        said += " Most had crossed by the second checkpoint: these checkpoints cannot say when."
+    return said
+
+
+def _jumps(found: AlongTraining) -> str:
+    counts = Counter(found.emerging.verdicts()["verdict"].to_list())
+    if not counts:
+        return ""
+    parts = {
+        "jump": "jump in accuracy and in the continuous score",
+        "artefact of the metric": "jump in accuracy alone (an artefact of the metric)",
+        SILENT: "jump in accuracy with losses that cannot tell whether the metric makes it",
+        "no jump": "do not jump",
+    }
+    told = [f"{counts[name]} {what}" for name, what in parts.items() if counts[name]]
+    rest = sum(counts.values()) - sum(counts[name] for name in parts)
+    if not told:
+        return f"No course is decided: {words.plural(rest, 'course')} undecided, unchanged or too short."
+    others = f"; {rest} are undecided, unchanged or too short" if rest else ""
+    return f"Of these courses, {words.listing(told)}{others}."
+
+
+def _order(found: AlongTraining) -> str:
+    test = found.order.tests.get("tokens")
+    missing = found.order.unmeasured
+    if test is None or found.order.rows.is_empty():
+        return "No composite has all of its parts measured alone." if missing else ""
+    pairs = test.pairs_after + test.pairs_before + test.pairs_undecided
+    said = (
+        f"Of {words.plural(pairs, 'composite')} in a system with all parts measured alone, {test.pairs_after} cross "
+        f"their level after the latest part, {test.pairs_before} before it, {test.pairs_undecided} are undecided"
+    )
+    if test.p is not None:
+        said += f" (sign test over {words.plural(test.after + test.before, 'composite')}: p = {words.figure(test.p)})"
+    if missing:
+        parts = words.listing([f"{skill} ({len(names)})" for skill, names in missing.items()])
+        said += f". Others have a part that was never measured alone: {parts}"
+    return said + "."
+
+
+def _shift(found: AlongTraining) -> str:
+    rows = found.shifts.rows.filter((pl.col("axis") == "tokens") & (pl.col("against") == LATEST))
+    known = rows.drop_nulls("shift")
+    if known.is_empty():
+        return (
+            "No composite and part cross a common level between checkpoints close enough to measure a shift."
+            * bool(rows.height)
+        )
+    later, earlier = (known.filter(side) for side in (pl.col("shift_lo") > 0, pl.col("shift_hi") < 0))
+    said = (
+        f"At levels that both cross between close checkpoints, {later.height} of {known.height} composites are later "
+        f"than their latest part, {earlier.height} earlier, the others not told apart"
+    )
+    if later.height:
+        most = later.sort("shift", descending=True).row(0, named=True)
+        said += (
+            f"; the largest factor of training is {_TIMES}{words.figure(most['factor'])} "
+            f"[{words.figure(most['factor_lo'])}, {words.figure(most['factor_hi'])}] ({most['composite']}, "
+            f"{most['system']})"
+        )
+    return said + "." + _sure(rows) + _slingshot(known)
+
+
+def _sure(rows: pl.DataFrame) -> str:
+    """Say which composites lag at one half for sure, those that never get there among them."""
+    sure = sorted(rows["at_least"].drop_nulls().to_list())
+    if not sure:
+        return ""
+    least, most = (f"{_TIMES}{words.figure(math.exp(end))}" for end in (sure[0], sure[-1]))
+    return (
+        f" At an accuracy of one half, {len(sure)} of {rows.height} lag for sure, or never get there, by "
+        f"{words.span(least, most)} at least."
+    )
+
+
+def _slingshot(known: pl.DataFrame) -> str:
+    told = known.drop_nulls("k_implied").with_columns(pl.col("parts").list.len().alias("allowed"))
+    if told.is_empty():
+        return ""
+    seen = sorted(told["k_implied"].to_list())
+    allowed = sorted(told["allowed"].to_list())
+    reached = told.filter(pl.col("k_implied_hi") >= pl.col("allowed")).height
+    verdict = (
+        f"{reached} of them reach this bound within their intervals"
+        if reached
+        else "the bound of slingshot generalisation holds, and is loose"
+    )
+    return (
+        f" By a published scaling law these shifts divide the excess loss by "
+        f"{words.span(words.figure(seen[0]), words.figure(seen[-1]))}, where the linear link allows "
+        f"{words.span(str(allowed[0]), str(allowed[-1]))}: {verdict}."
+    )
+
+
+def _ahead(found: AlongTraining) -> str:
+    rows = found.ahead.rows.filter((pl.col("kind") == "k") & (pl.col("metric") == "accuracy"))
+    ten = rows.filter(pl.col("factor") == rows["factor"].max())
+    if ten.is_empty():
+        return "There are too few checkpoints to forecast from."
+    said = [
+        _of_system(str(system), part, rows) for (system,), part in ten.group_by("system", maintain_order=True)
+    ]
+    return " ".join(said)
+
+
+def _of_system(system: str, ten: pl.DataFrame, rows: pl.DataFrame) -> str:
+    known = ten.filter(pl.col("known"))
+    if known.height:
+        told = [
+            f"{row['name']} from {words.share(row['now'])} to {words.share(row['value'])} [{words.share(row['lo'])}, "
+            f"{words.share(row['hi'])}]"
+            for row in known.iter_rows(named=True)
+        ]
+        wide = known.filter(pl.col("hi") - pl.col("lo") > _WIDE).height == known.height
+        said = ": too wide to tell a gain from a loss" if wide else ""
+        return f"{system}, accuracy at ten times the training: {words.listing(told)} (90 % intervals{said})."
+    nearer = rows.filter((pl.col("system") == system) & pl.col("known"))["factor"].max()
+    if nearer is None:
+        return f"{system}: nothing can be said, for {ten['reason'][0]}."
+    return (
+        f"{system}: nothing can be said of ten times the training, for {ten['reason'][0]}; forecasts reach "
+        f"{_TIMES}{nearer:g}."
+    )
+
+
+def _sizes(found: AlongTraining) -> str:
+    sizes = {system.params for system in found.panels.systems if math.isfinite(system.params)}
+    if len(sizes) < len(found.panels.systems) or len(sizes) > 1:
+        return (
+            "systems of several sizes here differ in more than their size, and nothing is forecast over it."
+        )
+    return "there is one size."
