@@ -24,7 +24,8 @@ from emergelab.analysis.skills.shares import item_sums, ratio_of, share_columns
 Grouping = Literal["skill", "tuple", "set", "k", "task"]
 """By single skill; by tuple, in order; by the same skills in any order; by the number of skills; by task."""
 
-MEASURES = ("success", "failure")
+Measure = Literal["success", "failure"]
+MEASURES: tuple[Measure, ...] = ("success", "failure")
 _OUTCOMES = {"success": "correct", "failure": "fails"}
 CHANGE = "cluster_t over items"
 

@@ -31,5 +31,5 @@ def with_failures(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _read_by_losses(frame: pl.DataFrame) -> list[str]:
-    with_losses = frame.filter(pl.col("cloze_loss").is_not_nan())["system"].unique()
-    return sorted(losses_fit(frame).intersection(with_losses))
+    measured = frame.lazy().filter(pl.col("cloze_loss").is_not_nan()).select(pl.col("system").unique())
+    return sorted(losses_fit(frame).intersection(measured.collect()["system"]))

@@ -250,7 +250,11 @@ def _skill_counts(k: np.ndarray, weights: np.ndarray) -> SkillCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class _Draws:
-    """How often each block counts in each draw, and in which half it falls, 1 or -1: neighbours in different ones."""
+    """How often each block counts in each draw, and in which half it falls, 1 or -1.
+
+    Halves are drawn block by block. Balanced ones would be negatively related, since deviations are scaled up for the
+    mean that they are from: what is unlucky in one half would then be lucky in the other.
+    """
 
     weights: Float64[np.ndarray, "draws blocks"]
     halves: Float64[np.ndarray, "draws blocks"]
@@ -267,8 +271,7 @@ class _Draws:
 def _draws(stream: Stream) -> _Draws:
     generator = stream.generator()
     weights = generator.standard_exponential((_DRAWS, _MOST_BLOCKS))
-    signs = generator.choice([-1.0, 1.0], (_DRAWS, _MOST_BLOCKS // 2))
-    halves = np.stack([signs, -signs], axis=2).reshape(_DRAWS, -1)
+    halves = generator.choice([-1.0, 1.0], (_DRAWS, _MOST_BLOCKS))
     return _Draws(weights=weights, halves=halves, both=weights * halves)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from emergelab.analysis.skills.competence import changes, competence
+from emergelab.analysis.skills.competence import MEASURES, Measure, changes, competence
 from emergelab.analysis.skills.graph import GraphTables, graph_tables
 from emergelab.analysis.skills.observed import Weighting, observed, theory_lines
 from emergelab.analysis.skills.pieces import Pieces, pieces_of
@@ -32,7 +32,8 @@ class CompetenceTables:
     `weak` has weak shares, with `of` (skills or tuples). `curves` and `against` are those of `observed` (pieces
     weighted alike); `lines` theory for the last cells, finely; `against_last` accounts of the last cells by other
     weights and tasks, with `over` (the tasks). `unfit` has task and reason of those left out, `apart` success on them
-    by task. `last` has the last cell of each system.
+    by task. `last` has the last cell
+    of each system. `relied` is false where no task shows skill: then all of them are in.
     """
 
     skills: pl.DataFrame
@@ -49,6 +50,15 @@ class CompetenceTables:
     unfit: pl.DataFrame
     apart: pl.DataFrame
     last: pl.DataFrame
+    relied: bool
+
+    @property
+    def measure(self) -> Measure | None:
+        """What competence is told by: success where any is known, else failure; None where nothing is."""
+        for name in MEASURES:
+            if self.skills[name].count():
+                return name
+        return None
 
 
 def competence_tables(frame: pl.DataFrame, unfit: pl.DataFrame, stream: Stream) -> CompetenceTables:
@@ -59,8 +69,9 @@ def competence_tables(frame: pl.DataFrame, unfit: pl.DataFrame, stream: Stream) 
     whole = pieces_of(frame)
     left = unfit.filter(pl.col("reason") != NEVER_SOLVED)
     kept, apart = _parted(whole, left["task"].to_list())
-    if kept.frame.is_empty():
-        kept, apart, left = whole, kept, left.clear()
+    relied = not kept.frame.is_empty()
+    if not relied:
+        kept = whole
     skills, tuples = (competence(kept, by) for by in ("skill", "tuple"))
     curves, against = observed(kept, stream)
     last = whole.of_cells(whole.last_cells()).cells
@@ -79,6 +90,7 @@ def competence_tables(frame: pl.DataFrame, unfit: pl.DataFrame, stream: Stream) 
         unfit=left,
         apart=competence(apart, "task"),
         last=last.drop("cell"),
+        relied=relied,
     )
 
 

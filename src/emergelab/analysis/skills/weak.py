@@ -25,11 +25,13 @@ from emergelab.outcomes.schema import CELL, SCALE
 
 RAW = "none: noise of few pieces included"
 CORRECTED = "beta-binomial marginal likelihood"
-_MEANS = special.expit(np.linspace(-7.0, 7.0, 29))
-_SPREADS = np.linspace(0.02, 3.7, 24)  # (a + b)^(-1/2)
+MEANS = special.expit(np.linspace(-7.0, 7.0, 29))
+SPREADS = np.linspace(0.02, 3.7, 24)
+"""The grid of beta laws: their means, and (a + b)^(-1/2)."""
 _NEGLIGIBLE = 1e-4
 _ROUNDING = 1e-12
-_MOST_EXACT = 400  # groups; the number of weak ones among more is nearly normal
+MOST_EXACT = 400
+"""Units up to which the number of weak ones is computed exactly; of more it is nearly normal."""
 
 Units = Float64[np.ndarray, " units"]
 Laws = Float64[np.ndarray, " laws"]
@@ -132,8 +134,8 @@ def _corrected(counts: _Counts, laws: _BetaLaws, threshold: float) -> Estimate:
     units = int(counts.times.sum())
     a, b = laws.a[:, None] + counts.failed, laws.b[:, None] + counts.asked - counts.failed
     above = np.repeat(special.betaincc(a, b, np.clip(threshold, 0.0, 1.0)), counts.times, axis=1)
-    value = float(laws.weights @ above.mean(axis=1))
-    reached = np.cumsum(_number(above, laws.weights))
+    value = min(float(laws.weights @ above.mean(axis=1)), 1.0)
+    reached = np.cumsum(number_above(above, laws.weights))
     ends = (1 - LEVEL) / 2 + _ROUNDING, (1 + LEVEL) / 2 - _ROUNDING
     low, high = (float(np.searchsorted(reached, end)) / units for end in ends)
     return Estimate(value, min(low, value), max(high, value), units, CORRECTED)
@@ -141,7 +143,7 @@ def _corrected(counts: _Counts, laws: _BetaLaws, threshold: float) -> Estimate:
 
 def _laws(counts: _Counts) -> _BetaLaws:
     """Return the beta laws that the counts leave likely."""
-    mean, spread = (grid.ravel() for grid in np.meshgrid(_MEANS, _SPREADS, indexing="ij"))
+    mean, spread = (grid.ravel() for grid in np.meshgrid(MEANS, SPREADS, indexing="ij"))
     a, b = mean / spread**2, (1 - mean) / spread**2
     likely = special.betaln(a[:, None] + counts.failed, b[:, None] + counts.asked - counts.failed)
     # The grid is even in the mean's logit.
@@ -151,10 +153,10 @@ def _laws(counts: _Counts) -> _BetaLaws:
     return _BetaLaws(a=a[kept], b=b[kept], weights=weights[kept] / weights[kept].sum())
 
 
-def _number(above: Float64[np.ndarray, "laws units"], weights: Laws) -> Float64[np.ndarray, " numbers"]:
+def number_above(above: Float64[np.ndarray, "laws units"], weights: Laws) -> Float64[np.ndarray, " numbers"]:
     """Return the distribution of how many units lie above the threshold, 0 to all of them."""
     laws, units = above.shape
-    if units > _MOST_EXACT:
+    if units > MOST_EXACT:
         return _nearly_normal(above, weights)
     number = np.zeros((laws, units + 1))
     number[:, 0] = 1.0

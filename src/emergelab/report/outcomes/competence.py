@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from emergelab.analysis.skills.competence import Measure
 from emergelab.analysis.skills.failing import CLOZE
 from emergelab.analysis.skills.tables import KEPT, OFTEN, CompetenceTables
 from emergelab.outcomes.schema import CELL
@@ -18,6 +19,8 @@ from emergelab.report.outcomes.systems import COLOURS, along, panel_name, system
 from emergelab.report.plots import LINE, POINT, Axis, Plot, rows
 from emergelab.report.sections import Drawn, Section, Table
 
+_TITLES = {"success": "Right answers", "failure": "Failures"}
+_AXES = {"success": "answers right (share)", "failure": "failing edges of the skill (share)"}
 _MOST_PANELS = 15
 _MOST_ROWS = 25
 _SHARE = (0.0, 1.0)
@@ -55,35 +58,41 @@ def section(tables: CompetenceTables) -> Section:
 
 def _by_tokens(tables: CompetenceTables) -> Plot | None:
     """Draw success by skill along the training: on all pieces, and on those that need the skill alone."""
-    place = along(tables.steady)
-    if place is None:
+    place, measure = along(tables.steady), tables.measure
+    if place is None or measure is None:
         return None
     column, axis = place
-    known = tables.steady.filter((pl.col(column) > 0) & pl.col("success").is_not_null())
+    known = tables.steady.filter((pl.col(column) > 0) & pl.col(measure).is_not_null())
+    if known.is_empty():
+        return None
     colours = system_colours(known["system"].unique(maintain_order=True).to_list())
     skills = _weakest(tables, known)[:_MOST_PANELS]
     frames: list[pl.DataFrame] = []
     for rank, skill in enumerate(skills):
         for system in colours:
             part = known.filter((pl.col("skill") == skill) & (pl.col("system") == system)).sort(column)
-            frames += _course(part, column, (skill, rank, system))
+            frames += _course(part, (measure, column), (skill, rank, system))
     alone = {f"{system}, alone": colour for system, colour in colours.items()}
     return Plot(
         name="competence-over-training",
-        title="Right answers by skill, over training",
+        title=f"{_TITLES[measure]} by skill, over training",
         short="Competence",
         caption=_course_caption(tables, len(skills), len(colours)),
         frame=pl.concat(frames),
         x=axis,
-        y=Axis(title="answers right (share)", ends=_SHARE),
+        y=Axis(title=_AXES[measure], ends=_SHARE),
         colours=colours | alone,
         dashed=tuple(alone),
     )
 
 
-def _course(part: pl.DataFrame, column: str, place: tuple[str, int, str]) -> list[pl.DataFrame]:
+def _course(
+    part: pl.DataFrame, columns: tuple[Measure, str], place: tuple[str, int, str]
+) -> list[pl.DataFrame]:
     skill, rank, system = place
-    success = {"x": part[column], "y": part["success"], "lo": part["success_lo"], "hi": part["success_hi"]}
+    measure, column = columns
+    lo, hi = (part[f"{measure}_{end}"] for end in ("lo", "hi"))
+    success = {"x": part[column], "y": part[measure], "lo": lo, "hi": hi}
     alone = part.drop_nulls("alone")
     only = {"x": alone[column], "y": alone["alone"], "lo": alone["alone_lo"], "hi": alone["alone_hi"]}
     line = {name: success[name] for name in ("x", "y")}
@@ -100,10 +109,10 @@ def _course_caption(tables: CompetenceTables, panels: int, systems: int) -> str:
     more = tables.last.height - systems
     others = f" {words.plural(more, 'system')} more {'is' if more == 1 else 'are'} not drawn." if more else ""
     return (
-        "Whole lines: success on all pieces that need the skill, whatever else they need, with 95 % intervals in "
-        "which the pieces of one item count as drawn together. Dashed: on pieces that need it alone. Only tasks "
-        "that a system answered at all of its checkpoints, so that no line moves because tasks came or went; between "
-        "systems the tasks may differ. A checkpoint before any training has no place on the axis."
+        f"Whole lines: {tables.measure} on all pieces that need the skill, whatever else they need, with 95 % "
+        "intervals in which the pieces of one item count as drawn together. Dashed: right answers to pieces that need "
+        "it alone. Only tasks that a system answered at all of its checkpoints, so that no line moves because tasks "
+        "came or went; between systems the tasks may differ. A checkpoint before any training has no place on the axis."
         + left
         + others
     )
@@ -111,8 +120,11 @@ def _course_caption(tables: CompetenceTables, panels: int, systems: int) -> str:
 
 def _weakest(tables: CompetenceTables, found: pl.DataFrame) -> list[str]:
     """Return the skills of `found`, those first on which the last checkpoints are worst."""
-    last = found.join(tables.last, on=CELL, how="semi").group_by("skill").agg(pl.col("success").mean())
-    return last.sort("success", "skill", nulls_last=True)["skill"].to_list()
+    worst = (
+        pl.coalesce(1 - pl.col("failure"), "success") if tables.measure == "failure" else pl.col("success")
+    )
+    last = found.join(tables.last, on=CELL, how="semi").group_by("skill").agg(worst.mean().alias("level"))
+    return last.sort("level", "skill", nulls_last=True)["skill"].to_list()
 
 
 def _failure_and_success(tables: CompetenceTables) -> Plot | None:
@@ -224,29 +236,32 @@ def _weak(tables: CompetenceTables) -> Plot | None:
 
 def _levels(tables: CompetenceTables) -> Table:
     last = tables.skills.join(tables.last, on=CELL, how="semi")
+    if tables.measure is None:
+        last = last.clear()
     systems = list(system_colours(tables.last["system"].to_list()))
     cells = {(row["skill"], row["system"]): row for row in last.to_dicts()}
     skills = _weakest(tables, last)
     shown = [
-        (skill, *(_level(cells.get((skill, system))) for system in systems)) for skill in skills[:_MOST_ROWS]
+        (skill, *(_level(cells.get((skill, system)), tables.measure) for system in systems))
+        for skill in skills[:_MOST_ROWS]
     ]
     more = f" The {_MOST_ROWS} weakest of {len(skills)} are shown." if len(skills) > _MOST_ROWS else ""
     return Table(
-        title="Success by skill at the last checkpoints",
+        title=f"{_TITLES[tables.measure or 'success']} by skill at the last checkpoints",
         columns=("Skill", *systems),
         rows=shown,
-        note="Right answers to all pieces that need the skill, with 95 % intervals over items; in brackets those that "
-        f"need it alone, where there are such. Weakest first.{more} Systems may have answered different tasks.",
+        note="Of all pieces that need the skill, with 95 % intervals over items; in brackets right answers to those "
+        f"that need it alone, where there are such. Weakest first.{more} Systems may have answered different tasks.",
         name="skills",
         whole=tables.skills,
     )
 
 
-def _level(row: dict[str, Any] | None) -> str:
-    if row is None or row["success"] is None:
+def _level(row: dict[str, Any] | None, measure: Measure | None) -> str:
+    if row is None or measure is None or row[measure] is None:
         return words.MISSING
     alone = "" if row["alone"] is None else f" (alone {words.share(row['alone'])})"
-    return f"{with_interval(row, 'success')}{alone}"
+    return f"{with_interval(row, measure)}{alone}"
 
 
 def _theory_table(tables: CompetenceTables) -> Table:
@@ -318,6 +333,7 @@ def _apart(tables: CompetenceTables) -> Table:
         rows=[
             (str(part["reason"][0]), words.listing(part["task"].to_list()), _range(part))
             for part in reasons.partition_by("reason", maintain_order=True)
+            if tables.relied
         ],
         note="Tasks that were never solved stay in above: right answers can mislead, wrong ones do count as failures.",
         name="tasks-apart",

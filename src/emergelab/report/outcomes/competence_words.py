@@ -15,16 +15,28 @@ from emergelab.report.outcomes.systems import cell_name, with_interval
 
 _CERTAIN = 0.05
 _NAMED = 3
+_MOST_SYSTEMS = 6
 _NOTABLE = 0.1
 
 
 def findings(tables: CompetenceTables) -> list[str]:
     """Return what follows, two or three sentences for each system, with numbers and intervals."""
     said: list[str] = []
-    for cell in tables.last.to_dicts():
+    if tables.measure is None:
+        return [
+            "Nothing is known of competence: answers are neither right nor wrong, and there are no cloze losses."
+        ]
+    if not tables.relied:
+        said.append(
+            "No task shows skill, as far as the screens tell: what is said of competence is of answers alone."
+        )
+    for cell in tables.last.head(_MOST_SYSTEMS).to_dicts():
         of_cell = (pl.col("system") == cell["system"]) & (pl.col("checkpoint") == cell["checkpoint"])
         levels = " ".join(part for part in (_levels(tables, cell, of_cell), _weak(tables, of_cell)) if part)
         said += [levels, _moved(tables, cell), _against(tables, cell, of_cell)]
+    left = tables.last.height - _MOST_SYSTEMS
+    if left > 0:
+        said.append(f"{words.plural(left, 'system')} more: see the tables of competence.")
     return [sentence for sentence in said if sentence]
 
 
@@ -40,7 +52,7 @@ def _measured(tables: CompetenceTables) -> str:
         "skills. Pieces of one item, such as one word in several tasks, are drawn together: intervals are for new "
         "items of the same tasks. Checkpoints are compared on the same pieces."
     )
-    if tables.unfit.height:
+    if tables.unfit.height and tables.relied:
         said += (
             f" {words.plural(tables.unfit.height, 'task')} that {'shows' if tables.unfit.height == 1 else 'show'} no "
             "skill, as any right answer to them may have come without, are left out and stand apart below."
@@ -80,18 +92,21 @@ def _assumed(tables: CompetenceTables) -> str:
 
 
 def _levels(tables: CompetenceTables, cell: dict[str, Any], of_cell: pl.Expr) -> str:
-    skills = tables.skills.filter(of_cell).drop_nulls("success").sort("success", "skill")
+    measure = tables.measure or "success"
+    skills = tables.skills.filter(of_cell).drop_nulls(measure)
+    skills = skills.sort(measure, "skill", descending=[measure == "failure", False])
     if skills.is_empty():
         return ""
     worst, best = skills.row(0, named=True), skills.row(-1, named=True)
-    said = f"{cell_name(cell)}: weakest skill {_of_skill(worst)}"
+    said = f"{cell_name(cell)}: weakest skill {_of_skill(worst, measure)}"
     if skills.height > 1:
-        said += f", strongest {_of_skill(best)}"
+        said += f", strongest {_of_skill(best, measure)}"
     return f"{said}.{_alone(skills)}"
 
 
-def _of_skill(row: dict[str, Any]) -> str:
-    return f"{row['skill']}, right on {with_interval(row, 'success')} of {words.plural(row['success_n'], 'piece')}"
+def _of_skill(row: dict[str, Any], measure: str) -> str:
+    share = f"{with_interval(row, measure)} of {words.plural(row[f'{measure}_n'], 'piece')}"
+    return f"{row['skill']}, {'right' if measure == 'success' else 'failing'} on {share}"
 
 
 def _alone(skills: pl.DataFrame) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from emergelab.analysis.skills.competence import Measure
 from emergelab.analysis.skills.tables import CompetenceTables
 from emergelab.outcomes.schema import CELL
 from emergelab.report import words
@@ -15,13 +16,14 @@ from emergelab.report.outcomes.systems import system_colours
 
 _MOST_TUPLES, _MOST_SKILLS = 80, 24
 _NUMBERS = {1: "one skill", 2: "two skills", 3: "three skills", 4: "four skills"}
+_SHARES = {"success": "right answers", "failure": "failures"}
 _WHOLE = "all pieces that need the skill"
 
 
 def skill_graph(tables: CompetenceTables) -> Matrix | None:
     """Return the picture; of a large graph, which pairs of the most used skills occur together."""
     graph = tables.graph
-    if graph.tuples.is_empty():
+    if graph.tuples.is_empty() or tables.measure is None:
         return None
     systems = list(system_colours(tables.last["system"].to_list()))
     if graph.tuples.height > _MOST_TUPLES or graph.skills.height > _MOST_SKILLS:
@@ -39,9 +41,9 @@ def _incidence(tables: CompetenceTables, systems: Sequence[str]) -> Matrix:
         title="The skill graph, and success at the last checkpoints",
         short="Skill graph",
         caption="A row is what pieces of one kind need: numbers are the order in which skills are applied. Tiles are "
-        "shares of right answers: at the right to the pieces of the row, above to all pieces that need the skill of "
-        "the column, alone or with others. A dash: not measured. Skills that most rows need stand first; tasks that "
-        "show no skill are left out.",
+        f"shares of {_SHARES[tables.measure or 'success']}: at the right to the pieces of the row, above to all pieces "
+        "that need the skill of the column, alone or with others. A dash: not measured. Skills that most rows need "
+        "stand first; tasks that show no skill are left out.",
         frame=marks(found),
     )
 
@@ -56,7 +58,7 @@ def _of_skills(
     for rank, system in enumerate(systems, start=1):
         for column, skill in enumerate(skills):
             place = {"row": system, "row_rank": rank, "column": skill, "column_rank": column}
-            found.append(place | _share(known.get((system, skill))))
+            found.append(place | _share(known.get((system, skill)), tables.measure))
     return found
 
 
@@ -80,7 +82,9 @@ def _of_tuples(
                 found.append(place | of_skill | {"kind": PLACE, "text": link["places"]})
             for system in systems:
                 of_system = {"column": system, "column_rank": columns["system", system]}
-                found.append(place | of_system | _share(known.get((system, tuple(row["skills"])))))
+                found.append(
+                    place | of_system | _share(known.get((system, tuple(row["skills"]))), tables.measure)
+                )
             rank += 1
     return found
 
@@ -94,28 +98,24 @@ def _head(rank: int, label: str, skills: Sequence[str]) -> dict[str, Any]:
     return {"row": label, "row_rank": rank, "column": skills[0], "column_rank": 0, "kind": HEAD}
 
 
-def _share(row: Mapping[str, Any] | None) -> dict[str, Any]:
-    if row is None or row["success"] is None:
+def _share(row: Mapping[str, Any] | None, measure: Measure | None) -> dict[str, Any]:
+    if row is None or measure is None or row[measure] is None:
         return {"kind": ABSENT}
-    return {
-        "kind": SHARE,
-        "value": row["success"],
-        "lo": row["success_lo"],
-        "hi": row["success_hi"],
-        "n": row["success_n"],
-    }
+    ends = {end: row[f"{measure}_{end}"] for end in ("lo", "hi", "n")}
+    return {"kind": SHARE, "value": row[measure], **ends}
 
 
 def _pairs(tables: CompetenceTables) -> Matrix:
     """Return how often pieces came out right that need two skills, over systems."""
     skills = tables.graph.skills["skill"].head(_MOST_SKILLS).to_list()
-    last = tables.tuples.join(tables.last, on=CELL, how="semi").drop_nulls("success")
-    sides = last.select("skills", "success", "success_n", first="skills").explode("first").unique()
+    measure = tables.measure or "success"
+    last = tables.tuples.join(tables.last, on=CELL, how="semi").drop_nulls(measure)
+    answers = last.select(*CELL, "skills", share=measure, n=f"{measure}_n")
+    sides = answers.with_columns(first="skills").explode("first").unique()
     both = sides.with_columns(second="skills").explode("second").unique()
     counted = both.filter(pl.col("first").is_in(skills) & pl.col("second").is_in(skills))
-    right = (pl.col("success") * pl.col("success_n")).sum()
     shares = counted.group_by("first", "second").agg(
-        value=right / pl.col("success_n").sum(), n=pl.col("success_n").sum()
+        value=(pl.col("share") * pl.col("n")).sum() / pl.col("n").sum(), n=pl.col("n").sum()
     )
     rank = {skill: place for place, skill in enumerate(skills)}
     found = [
@@ -136,7 +136,7 @@ def _pairs(tables: CompetenceTables) -> Matrix:
         name="skill-graph",
         title="Skills that pieces need together, and success at the last checkpoints",
         short="Skill graph",
-        caption="A tile is the share of right answers to pieces that need both skills, over all systems; on the "
+        caption=f"A tile is the share of {_SHARES[measure]} to pieces that need both skills, over all systems; on the "
         f"diagonal, to all that need the skill. Without a tile no piece needs both.{left} There are "
         f"{words.plural(tables.graph.tuples.height, 'tuple')} of skills.",
         frame=marks(found),
