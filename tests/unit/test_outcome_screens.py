@@ -207,6 +207,12 @@ def test_foreign_losses():
     assert "100.0% of the right answers" in finding.message
 
 
+def test_losses_of_options_are_no_fault():
+    frame = spoiled(S0, nats=pl.col("nats") + 7).with_columns(chance=pl.lit(0.25))
+    finding = only(frame, "foreign losses")
+    assert (finding.severity, "chosen among options" in finding.message) == ("warning", True)
+
+
 def test_likely_answers_called_wrong():
     strict = spoiled(S0, correct=pl.col("correct") & (NUMBER % 3 > 0))
     assert only(strict, "likely answers called wrong").systems == ("s0",)
@@ -415,6 +421,13 @@ def test_labels_with_several_numbers_are_read_by_the_best():
     assert (
         "state another number" in only(conform(levels.with_columns(checkpoint=wrong)), "odd labels").message
     )
+
+
+def test_checkpoints_at_the_same_tokens():
+    same = pl.when(S0).then(pl.col("train_tokens").clip(upper_bound=8 * 10**9)).otherwise("train_tokens")
+    frame = conform(SOUND.with_columns(train_tokens=same))
+    finding = only(frame, "shared places")
+    assert finding.details["checkpoint"].to_list() == [["step1600", "step3200", "step800"]]
 
 
 # Skills.

@@ -15,6 +15,7 @@ from emergelab.outcomes.survey import Survey
 _MEASURED = ("correct", "cloze_loss", "nats", "score", "prompt")
 _LIKELY = math.log(2)
 _OFTEN = 0.1
+_MOST = 0.5
 _FEWEST = 20
 
 
@@ -63,18 +64,17 @@ def foreign_losses(survey: Survey) -> Iterator[Finding]:
         f"{system} ({accuracy:.0%} right, mean probability {probability:.2g})"
         for system, accuracy, probability in found.select("system", "accuracy", "probability").iter_rows()
     ]
-    unlikely = _unlikely(survey, systems)
+    unlikely, chosen = _about_right_answers(survey, systems)
+    cause = "chosen among options" if chosen else "tokenised or prompted otherwise than when they were given"
     yield survey.finding(
         "foreign losses",
-        "fault",
+        "warning" if chosen else "fault",
         "losses that are not of the answers",
         systems=systems,
         message=f"Right answers have far too low a probability for their number: {named(cases)}. "
-        f"{unlikely:.1%} of the right answers have a probability below 1/2.",
-        consequence="Competence: losses cannot say which pieces fail, so wrong answers do. Emergence: curves of "
-        "nats and "
-        "of probability show their course only, not their level. Likely causes: answers tokenised or prompted "
-        "otherwise than when they were given, or chosen among options.",
+        f"{unlikely:.1%} of the right answers have a probability below 1/2; answers were probably {cause}.",
+        consequence="Competence: losses cannot say which pieces fail, so wrong answers do. Emergence: curves of nats "
+        "and of probability show their course only, not their level.",
         details=known,
     )
 
@@ -327,8 +327,11 @@ def _moving_tokenizers(survey: Survey, found: pl.DataFrame) -> Iterator[Finding]
     )
 
 
-def _unlikely(survey: Survey, systems: list[str]) -> float:
+def _about_right_answers(survey: Survey, systems: list[str]) -> tuple[float, bool]:
+    """Return which share of right answers is less likely than not, and whether most have a chance to be guessed."""
     right = survey.frame.lazy().filter(
         pl.col("system").is_in(systems) & pl.col("correct") & pl.col("nats").is_finite()
     )
-    return float(right.select((pl.col("nats") > _LIKELY).mean()).collect().item())
+    unlikely, guessed = (pl.col("nats") > _LIKELY).mean(), (pl.col("chance").fill_null(0) > 0).mean()
+    found = right.select(unlikely=unlikely, guessed=guessed).collect().row(0)
+    return float(found[0]), bool(found[1] > _MOST)

@@ -56,6 +56,7 @@ SCREENS: tuple[Screen, ...] = (
     unit_screens.odd_shares,
     unit_screens.odd_labels,
     unit_screens.stated_tokens,
+    unit_screens.shared_places,
     level_screens.saturated,
     level_screens.before_learning,
     level_screens.few_items,

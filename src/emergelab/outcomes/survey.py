@@ -40,11 +40,18 @@ class Survey:
     @cached_property
     def items(self) -> pl.DataFrame:
         """Task, piece, skills, input, target and numbers of inputs and targets of each item, by task and piece."""
-        first = (pl.col(name).first() for name in ("skills", "input", "target"))
         several = {f"{name}s": pl.col(name).n_unique() for name in ("input", "target")}
-        return (
-            self.frame.lazy().group_by("task", "piece").agg(first, **several).sort("task", "piece").collect()
+        found = (
+            self.frame.lazy()
+            .with_row_index("row")
+            .group_by("task", "piece")
+            .agg(pl.col("row").first(), **several)
+            .sort("task", "piece")
+            .collect()
         )
+        # Lists are slow to group: of each item one row is fetched by its number.
+        first = self.frame.select("skills", "input", "target")[found["row"]]
+        return pl.concat([found.select("task", "piece"), first, found.select(*several)], how="horizontal")
 
     @cached_property
     def repeated(self) -> bool:
@@ -96,18 +103,16 @@ class Survey:
         `accuracy` is the share of right answers, null where nothing is known. `guess` is the larger one of chance and
         the task's.
         """
-        found = (
-            self.frame.lazy()
-            .group_by(*CELL, "task")
-            .agg(
-                rows=pl.len(),
-                items=pl.col("piece").filter(pl.col("correct").is_not_null()).n_unique(),
-                answered=pl.col("piece").n_unique(),
-                accuracy=pl.col("correct").mean(),
-                chance=pl.col("chance").mean(),
+        by = (*CELL, "task")
+        counts = {"rows": pl.len(), "answered": pl.col("piece").n_unique()}
+        levels = (pl.col("correct").mean().alias("accuracy"), pl.col("chance").mean())
+        found = self.frame.lazy().group_by(by).agg(*levels, **counts).with_columns(items="answered").collect()
+        if self.frame["correct"].null_count():
+            known = self.frame.lazy().filter(pl.col("correct").is_not_null())
+            items = known.group_by(by).agg(items=pl.col("piece").n_unique()).collect()
+            found = (
+                found.drop("items").join(items, on=by, how="left").with_columns(pl.col("items").fill_null(0))
             )
-            .collect()
-        )
         places = self.cells.select(*CELL, "train_tokens", "place")
         guess = self.tasks.select("task", open="guess")
         return (

@@ -183,6 +183,33 @@ def stated_tokens(survey: Survey) -> Iterator[Finding]:
     )
 
 
+def shared_places(survey: Survey) -> Iterator[Finding]:
+    """Find checkpoints of a system that stand at the same number of training tokens."""
+    place = ("system", "train_tokens")
+    found = (
+        survey.cells.drop_nulls(["train_tokens"])
+        .group_by(place, maintain_order=True)
+        .agg("checkpoint", pl.col("answers").sum())
+        .filter(pl.col("checkpoint").list.len() > 1)
+    )
+    if found.is_empty():
+        return
+    cases = [
+        f"{named(labels)} of {system}" for system, labels in found.select("system", "checkpoint").iter_rows()
+    ]
+    yield survey.finding(
+        "shared places",
+        "warning",
+        "checkpoints at the same training tokens",
+        systems=distinct(found, "system"),
+        rows=int(found["answers"].sum()),
+        message=f"Several checkpoints have the same number of training tokens: {named(cases, 3)}.",
+        consequence="Curves over tokens, jumps and emergence: their order is that of their labels. Runs that differ in "
+        "anything else than training are systems of their own.",
+        details=found.drop("answers"),
+    )
+
+
 def _odd_scale(survey: Survey, found: pl.DataFrame, what: str, question: str) -> Finding:
     cases = [
         f"{system} ({params:.3g} parameters, {tokens:.3g} tokens at most)"
