@@ -30,7 +30,7 @@ class Table:
     """A table of the page: cells as text, the first of each row its head.
 
     `whole`, where there is one, is written as CSV beside the page under `name`; lists in it become `a+b`. Cells of a
-    table of `prose` are sentences and wrap.
+    table of `prose` are sentences and wrap; a `folded` table opens on a click.
     """
 
     title: str
@@ -40,17 +40,22 @@ class Table:
     name: str | None = None
     whole: pl.DataFrame | None = None
     prose: bool = False
+    folded: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A part of the page; `text` has an empty line between paragraphs, `name` is its anchor."""
+    """A part of the page; `text` has an empty line between paragraphs, `name` is its anchor.
+
+    What was `found` stands first, a sentence each.
+    """
 
     name: str
     title: str
     text: str
     figures: Sequence[Drawn] = ()
     tables: Sequence[Table] = ()
+    found: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +95,7 @@ def _write(head: Head, sections: Sequence[Section], folder: Path) -> None:
                 "name": section.name,
                 "title": section.title,
                 "text": section.text,
+                "found": section.found,
                 "figures": [shell.shown(figure, MEANINGS) for figure in made],
                 "tables": section.tables,
             }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -18,9 +18,11 @@ from emergelab.report.outcomes import (
     competence,
     competence_words,
     composition,
+    composition_words,
     emerging,
     emerging_words,
     screens,
+    verdict,
 )
 from emergelab.report.sections import Head, Section, Table, write_sections_page
 
@@ -46,13 +48,16 @@ def write_outcomes_page(content: PageInput, directory: Path) -> Path:
 
     Raises `ArtifactError` where the folder holds something else than a page, or cannot be written.
     """
-    composition_input = composition.CompositionInput(found=content.composition)
+    along = emerging_words.findings(content.training)
     sections = [
-        _data(content.outcomes),
         screens.section(content.findings),
-        competence.section(content.competence),
-        composition.section(composition_input),
-        emerging.section(content.training),
+        _with(competence.section(content.competence), competence_words.findings(content.competence)),
+        _with(
+            composition.section(composition.CompositionInput(found=content.composition)),
+            composition_words.findings(content.composition),
+        ),
+        _with(emerging.section(content.training), [said for answers in along.values() for said in answers]),
+        _data(content.outcomes),
     ]
     systems = content.outcomes.frame["system"].unique().sort().to_list()
     head = Head(
@@ -62,23 +67,19 @@ def write_outcomes_page(content: PageInput, directory: Path) -> Path:
         "jumped, whether skills compose as theory says, and what more training will bring.",
         found_title="Verdict",
         found={
-            _TRUST: _trust(content.findings),
-            _HAVE: competence_words.findings(content.competence),
-            _HOLD: composition.findings(composition_input),
-            **emerging_words.findings(content.training),
+            _TRUST: verdict.trust(content.findings, content.outcomes.frame["task"].n_unique()),
+            _HAVE: verdict.have(content.competence),
+            _HOLD: composition_words.findings(content.composition)[:3],
+            emerging_words.EMERGED: [*along[emerging_words.EMERGED], *along[emerging_words.ORDER][:1]],
+            emerging_words.AHEAD: along[emerging_words.AHEAD],
         },
         settings=content.settings,
     )
     return write_sections_page(head, sections, directory)
 
 
-def _trust(findings: Sequence[Finding]) -> list[str]:
-    """Return what is wrong with the data, as far as it makes numbers wrong or changes what they mean."""
-    grave = [finding for finding in findings if finding.severity == "fault"]
-    said = [f"{finding.message} {finding.consequence}" for finding in grave]
-    left = len(findings) - len(grave)
-    more = f"{words.plural(left, 'warning or note')} more under Faults of the data." if left else ""
-    return [*said, more] if said or more else ["The screens found nothing that would change a conclusion."]
+def _with(section: Section, found: Sequence[str]) -> Section:
+    return replace(section, found=found)
 
 
 def _data(outcomes: Outcomes) -> Section:
