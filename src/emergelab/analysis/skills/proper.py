@@ -117,7 +117,7 @@ class Mean:
 
     def _quantile(self) -> float:
         if self.composites > 1:
-            return float(intervals.student_quantile(np.array(self.composites - 1)))
+            return float(intervals.student_quantile(np.array([self.composites - 1]))[0])
         return intervals.normal_quantile()
 
 
@@ -130,9 +130,9 @@ def ratio_over(above: Scored, below: Scored, composite: Integer[np.ndarray, " ca
     """Return sum(above) / sum(below) over cases of which neither is missing.
 
     Two things vary. Composites do, each with all of its cases: the linearised ratio's variance over them (Cochran 1977,
-    section 6) holds this, and the items of each. But composites share parts and inputs, so that the draws of items
-    vary together: of their variance, what is not the single composites' own is added. The variance is never less than
-    that of the draws.
+    section 6) holds this. Items do, as the draws say, and composites share some of them. What lies between
+    composites holds noise of their items, too, which is taken out of the sum of both, but never more than leaves the
+    variance of the draws.
     """
     known = ~(np.isnan(above.value) | np.isnan(below.value))
     above, below, composite = above.at(known), below.at(known), composite[known]
@@ -148,7 +148,11 @@ def ratio_over(above: Scored, below: Scored, composite: Integer[np.ndarray, " ca
         return Mean(value, float(np.sqrt(between)) / total if count > 1 else float("nan"), count)
     under = below.value[:, None] if below.draws is None else below.draws
     whole, single = _items(above.draws - value * under, place)
-    return Mean(value, float(np.sqrt(max(whole, between + whole - single))) / total, count)
+    if count == 1:
+        return Mean(value, float(np.sqrt(whole)) / total, 1)
+    # So much of what lies between composites is noise of their items.
+    noise = (count * single - whole) / (count - 1)
+    return Mean(value, float(np.sqrt(max(whole, between + whole - noise))) / total, count)
 
 
 def _items(residual: Float64[np.ndarray, "cases draws"], place: np.ndarray) -> tuple[float, float]:

@@ -222,9 +222,9 @@ def _fitted(composition: Composition) -> Iterator[str]:
     tail = f"; {words.listing([f'“{TITLES[name]}”' for name in worse])} predict worse" if worse else ""
     nearest = rows.sort("difference").row(0, named=True)
     yield (
-        f"No law with a number learned from other composites is clearly better than the product on a composite that it "
-        f"has not seen: “{TITLES[nearest['first']]}” comes nearest, CRPS {with_interval(nearest, 'difference')} against "
-        f"the product’s{tail}."
+        f"No law with a number learned from other composites is clearly better than the product on a composite "
+        f"that it has not seen: “{TITLES[nearest['first']]}” comes nearest, CRPS "
+        f"{with_interval(nearest, 'difference')} against the product’s{tail}."
     )
 
 
