@@ -257,7 +257,11 @@ def unknown_chance(survey: Survey) -> Iterator[Finding]:
     tasks = distinct(unknown, "task")
     if not tasks:
         return
-    share = "all" if len(tasks) == survey.tasks.height else f"{len(tasks):,} of {survey.tasks.height:,}"
+    share = (
+        "any task"
+        if len(tasks) == survey.tasks.height
+        else f"{len(tasks):,} of {survey.tasks.height:,} tasks"
+    )
     yield survey.finding(
         "unknown chance",
         "note",
@@ -265,7 +269,7 @@ def unknown_chance(survey: Survey) -> Iterator[Finding]:
         tasks=tasks,
         systems=distinct(unknown, "system"),
         rows=int(unknown["rows"].sum()),
-        message=f"The accuracy of guessing is not given for {share} tasks; the share of the most frequent right answer "
+        message=f"The accuracy of guessing is not given for {share}; the share of the most frequent right answer "
         "stands in.",
         consequence="Competence: where answers are chosen among options, accuracy near 1 / options is no skill, and "
         "nothing here can tell. Give a column chance.",

@@ -82,7 +82,7 @@ def unknown_scales(survey: Survey) -> Iterator[Finding]:
         "params": "laws over parameters",
         "train_tokens": "curves over tokens",
         "flops": "curves over compute",
-        "loss": "curves over loss, and forecasts through it",
+        "loss": "curves over loss",
     }
     somewhere = cells.filter(pl.any_horizontal(pl.col(name).is_null() for name in unknown))
     yield survey.finding(
@@ -91,7 +91,8 @@ def unknown_scales(survey: Survey) -> Iterator[Finding]:
         "scales that are not given",
         systems=distinct(somewhere, "system"),
         message=f"Not given: {named(words)}.",
-        consequence=f"There are no {named([lost[name] for name in unknown])} where they are not given.",
+        consequence=f"{named([lost[name] for name in unknown]).capitalize()}: nothing can be said where they are "
+        "not given.",
         details=cells.select(*CELL, *SCALE),
     )
 

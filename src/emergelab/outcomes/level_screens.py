@@ -8,7 +8,7 @@ import polars as pl
 
 from emergelab.outcomes.findings import Finding, be, counted, distinct, have, named
 from emergelab.outcomes.schema import CELL
-from emergelab.outcomes.survey import SURE, Survey
+from emergelab.outcomes.survey import SURE, Survey, guessing_p
 
 SOLVED = 0.05
 """A task is never solved where no checkpoint gets this share of its items right."""
@@ -133,19 +133,26 @@ def saturated(survey: Survey) -> Iterator[Finding]:
 
 
 def untrained_cells(survey: Survey) -> pl.DataFrame:
-    """Return the cells without a task that is surely above guessing: system, checkpoint, train_tokens, accuracy."""
-    known = survey.measured
-    return (
-        known.group_by(CELL)
+    """Return the cells that are surely above guessing neither in a task nor in all of them together.
+
+    Columns: system, checkpoint, train_tokens, accuracy, rows. Either question may err in half of `SURE`.
+    """
+    total = pl.col("items").sum()
+    cells = (
+        survey.measured.group_by(CELL)
         .agg(
             pl.col("train_tokens").first(),
-            accuracy=(pl.col("accuracy") * pl.col("rows")).sum() / pl.col("rows").sum(),
+            accuracy=(pl.col("accuracy") * pl.col("items")).sum() / total,
+            guess=(pl.col("guess") * pl.col("items")).sum() / total,
+            items=total,
             rows=pl.col("rows").sum(),
-            p=pl.col("p").min() * pl.len(),
+            p_task=pl.col("p").min() * pl.len(),
         )
-        .filter(pl.col("p") >= SURE)
         .sort("system", "train_tokens", "checkpoint")
     )
+    p = guessing_p(cells)
+    untrained = cells.filter((2 * pl.col("p_task") >= SURE) & (2 * p >= SURE))
+    return untrained.select(*CELL, "train_tokens", "accuracy", "rows")
 
 
 def before_learning(survey: Survey) -> Iterator[Finding]:
@@ -163,10 +170,10 @@ def before_learning(survey: Survey) -> Iterator[Finding]:
         "checkpoints before any learning",
         systems=distinct(found, "system"),
         rows=int(found["rows"].sum()),
-        message=f"At {counted(found.height, 'checkpoint')} no task is surely above guessing: {named(labels)}.",
+        message=f"At {counted(found.height, 'checkpoint')} nothing is surely above guessing: {named(labels)}.",
         consequence="Curves over tokens: these checkpoints fix the lower level and say nothing of the shape. "
         "Composition: all laws are right about them, so they must not count as agreement.",
-        details=found.drop("p"),
+        details=found,
     )
 
 
@@ -183,7 +190,7 @@ def few_items(survey: Survey) -> Iterator[Finding]:
         "note",
         "tasks with few items",
         tasks=tasks,
-        message=f"{counted(len(tasks), 'task')} {have(len(tasks))} fewer than {FEW_ITEMS} items, {fewest} at least: "
+        message=f"{counted(len(tasks), 'task')} {have(len(tasks))} fewer than {FEW_ITEMS} items, the fewest {fewest}: "
         f"{named(tasks)}.",
         consequence=f"Competence: an accuracy in the middle is known there to within {min(half, 1):.2f} at best, and "
         "small differences between checkpoints cannot be seen.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
+import numpy as np
 import polars as pl
 from scipy.special import betainc, betaincinv
 
@@ -15,9 +16,21 @@ SURE = 0.05
 """The error that all tests of one question may make together."""
 
 _TELLING = 10
+_NEARLY_NONE = 1e-9
 
 LUCK = 0.01
 """Accuracy that no skill is needed for even where answers are open: they are hit or scored right now and then."""
+
+
+def guessing_p(counts: pl.DataFrame) -> pl.Series:
+    """Return the probability to be right at least as often as `accuracy` of `items`, each with probability `guess`.
+
+    Binomial; where guesses differ between items their mean is cautious (Hoeffding 1956).
+    """
+    right = (counts["accuracy"] * counts["items"]).to_numpy()
+    trials, guess = counts["items"].to_numpy(), counts["guess"].to_numpy()
+    p = betainc(right.clip(_NEARLY_NONE), trials - right + 1, guess)
+    return pl.Series(np.where(right > 0, p, 1.0), dtype=pl.Float64)
 
 
 class Survey:
@@ -132,11 +145,9 @@ class Survey:
         """
         known = self.tallies.filter(pl.col("accuracy").is_not_null())
         right = (known["accuracy"] * known["items"]).to_numpy()
-        trials, guess = known["items"].to_numpy(), known["guess"].to_numpy()
-        p = betainc(right, trials - right + 1, guess)
-        p[right == 0] = 1.0
-        high = betaincinv(right + 1, (trials - right).clip(1e-9), 1 - SURE)
-        return known.with_columns(p=pl.Series(p, dtype=pl.Float64), high=pl.Series(high, dtype=pl.Float64))
+        wrong = known["items"].to_numpy() - right
+        high = betaincinv(right + 1, wrong.clip(_NEARLY_NONE), 1 - SURE)
+        return known.with_columns(p=guessing_p(known), high=pl.Series(high, dtype=pl.Float64))
 
     @cached_property
     def fingerprints(self) -> pl.DataFrame:
