@@ -107,6 +107,13 @@ def asked(folder: Path, entries: str) -> dict[str, Any]:
         ),
         ('test = "threshold"\nof = { task = ["single", "pair"] }\naxis = "tokens"', "A curve is of one task"),
         ('test = "jump"\nof = { task = "single" }\naxis = "tokens"\nexpected = "no jump"', "needs 6"),
+        ('test = "skills"\naspect = "exact"\nbelow = 0', "write [skills]"),
+        ('test = "skills"\naspect = "exakt"\nbelow = 0', "'exact'"),
+        ('test = "skills"\naspect = "exact"', "neither above nor below"),
+        ('test = "skills"\naspect = "linear"\nbeta = 2\nbelow = 0', "beta with aspect"),
+        ('test = "skills"\naspect = "exact"\nbeta = 1\nbelow = 0', "above 1"),
+        ('test = "skills"\naspect = "slingshot"\nsize = 1\nbelow = 0', "two skills or more"),
+        ('test = "skills"\naspect = "markov"\nlevels = 0.1\nbelow = 0', "levels with aspect"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_trained(tmp_path: Path, entries: str, said: str):
@@ -123,6 +130,21 @@ def test_all_faults_of_all_hypotheses_are_told_together(tmp_path: Path):
     assert len(str(caught.value).splitlines()) == 6
     with pytest.raises(StudyError, match="Several hypotheses are called 'H1'"):
         grid_with(tmp_path, hypothesis(FIRST), hypothesis(FIRST))
+
+
+def test_models_of_all_tokens_take_part_where_runs_are_asked_and_the_last_otherwise(tmp_path: Path):
+    study = "skills = { documents = 8 }\n" + WIDE
+    entries = 'test = "skills"\naspect = "{}"\nbelow = 0'
+
+    def cells(aspect: str) -> list[str]:
+        file = find_study(str(write_study(tmp_path, study + hypothesis(entries.format(aspect)))))
+        (one,) = build_grid(file, read_study(file)).hypotheses
+        return list(one["cells"])  # pyright: ignore[reportArgumentType]
+
+    last = "layers=2,width=32,seed=0,tokens=4000"
+    assert cells("exact") == [last]
+    assert len(cells("slope")) == len(cells("slingshot")) == 4
+    assert last in cells("slope")
 
 
 def test_as_few_points_are_asked_for_as_the_statistics_need():

@@ -29,7 +29,7 @@ from emergelab.recipes.fixing import dropped, fixed_grid
 from emergelab.recipes.grid import Grid, build_grid
 from emergelab.recipes.keep import Keep
 from emergelab.recipes.keeping import files_read, keeping
-from emergelab.recipes.run_folder import RunFolder
+from emergelab.recipes.run_folder import SKILL_TABLES, RunFolder
 from emergelab.recipes.study import find_study, read_study
 from emergelab.spec import Json
 
@@ -217,12 +217,10 @@ def read_content(folder: RunFolder) -> ReportInput:
         engine="streaming"
     )
     # A run of an earlier version has nothing of the theory.
-    theory = [
-        name
-        for name in ("bounds", "cumulative", "gaps", "cumulative_gains", "decodings", "verdicts", "emergence")
-        if (tables / f"{name}.parquet").is_file()
-    ]
-    frames |= {name: pl.read_parquet(tables / f"{name}.parquet") for name in theory}
+    theory = ("bounds", "cumulative", "gaps", "cumulative_gains", "decodings", "verdicts", "emergence")
+    skills = SKILL_TABLES[1:]  # pieces are many, and no figure shows one
+    there = [name for name in (*theory, *skills) if (tables / f"{name}.parquet").is_file()]
+    frames |= {name: pl.read_parquet(tables / f"{name}.parquet") for name in there}
     return ReportInput(
         title=record["name"],
         **frames,

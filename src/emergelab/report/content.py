@@ -72,7 +72,8 @@ class ReportInput:
     `items`, `scores` and `curves` have the schemas of `scores.tables`, `losses` the one above; of the items those of
     `last_queries` are enough; `cells` may have
     any of the columns of the table of cells. `bounds`, `cumulative` and `gaps` are what the theory says beside
-    what was measured, `cumulative_gains` and `decodings` what printed steps gain, `verdicts` those on hypotheses;
+    what was measured, `cumulative_gains` and `decodings` what printed steps gain, `verdicts` those on hypotheses,
+    `links`, `skills` and `weak` what is measured on text-pieces, where the study does so;
     None where a run of an earlier version has no such tables. Raises `ArtifactError` where a table lacks a column.
     """
 
@@ -91,6 +92,9 @@ class ReportInput:
     decodings: pl.DataFrame | None = None
     verdicts: pl.DataFrame | None = None
     emergence: pl.DataFrame | None = None
+    links: pl.DataFrame | None = None
+    skills: pl.DataFrame | None = None
+    weak: pl.DataFrame | None = None
 
     def __post_init__(self) -> None:
         tables = {"items": ITEMS, "scores": SCORES, "curves": CURVES, "losses": LOSSES}

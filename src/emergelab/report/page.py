@@ -19,6 +19,8 @@ from emergelab.report import (
 from emergelab.report.content import ReportInput
 from emergelab.report.figures import Figure, figures, threshold_figures
 from emergelab.report.information import MEANINGS
+from emergelab.report.known import skill_figures
+from emergelab.report.plots import MEANINGS as PLOTTED
 from emergelab.report.series import Prepared, prepare
 
 
@@ -32,11 +34,15 @@ def write_report(content: ReportInput, directory: Path) -> Path:
 
 
 def render(
-    content: ReportInput, prepared: Prepared, drawn: list[Figure], thresholds: Sequence[Figure] = ()
+    content: ReportInput,
+    prepared: Prepared,
+    drawn: list[Figure],
+    thresholds: Sequence[Figure] = (),
+    known: Sequence[Figure] = (),
 ) -> str:
     """Return the page's HTML. Everything that users wrote is escaped, in the embedded data too.
 
-    `thresholds` are the figures of what emerges where, behind those `drawn`.
+    `known` are the figures of skills on text-pieces, behind those `drawn`; `thresholds` those of what emerges where.
     """
     return shell.rendered(
         "page.html.j2",
@@ -48,8 +54,11 @@ def render(
             [against_words.gap_sentence(prepared), printing_words.sentence(prepared)],
         ),
         printing=printing_words.gains_table(prepared),
-        figures=[shell.shown(figure, MEANINGS) for figure in drawn],
-        emerging=_emerging(content, prepared, drawn, thresholds),
+        figures=[
+            *(shell.shown(figure, MEANINGS) for figure in drawn),
+            *(shell.shown(figure, PLOTTED) for figure in known),
+        ],
+        emerging=_emerging(content, prepared, [*drawn, *known], thresholds),
         absent=[
             {"title": figure.information.title, "reason": figure.information.absent}
             for figure in drawn
@@ -76,10 +85,12 @@ def _emerging(
 def _write(content: ReportInput, folder: Path) -> None:
     prepared = prepare(content)
     drawn, thresholds = figures(prepared), threshold_figures(prepared)
-    (folder / "index.html").write_text(render(content, prepared, drawn, thresholds), encoding="utf-8")
+    known = skill_figures(content)
+    page = render(content, prepared, drawn, thresholds, known)
+    (folder / "index.html").write_text(page, encoding="utf-8")
     (folder / "figures").mkdir()
     colours = theme.palette("light", prepared.colours)
-    for figure in (*drawn, *thresholds):
+    for figure in (*drawn, *known, *thresholds):
         if figure.specification is not None:
             shell.write_figure(figure, folder / "figures", colours)
     if content.emergence is not None and content.emergence.height:

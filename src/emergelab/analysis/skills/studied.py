@@ -23,7 +23,7 @@ from emergelab.theory.curves import Curve, TupleKind, Tuples
 from emergelab.theory.scaling import LINEAR_SLOPE
 
 PERCENTILE = "percentile bootstrap of documents"
-BETAS = (1.5, 2.0, 3.0, 4.0)
+BETAS = (1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 SINGLES = Tuples(size=SINGLE, kind=TupleKind.within)
 PAIRS = {kind: Tuples(size=2, kind=kind) for kind in (TupleKind.concatenated, TupleKind.within)}
 
