@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from emergelab.outcomes.files import TableError
+from emergelab.outcomes.ordering import answered_twice
 from emergelab.outcomes.schema import CELL, SCALE
 
 _FEWEST_PARAMS = 1000
@@ -81,7 +82,7 @@ def _require_counts(frame: pl.DataFrame) -> None:
                 f"these rows, or choose another column with --column {name}=NAME."
             )
     if "params" in frame.columns:
-        _require_params(frame["params"])
+        _require_params(frame["params"].cast(pl.Float64))
 
 
 def _require_params(params: pl.Series) -> None:
@@ -161,10 +162,7 @@ def _about_tokens(frame: pl.DataFrame) -> str | None:
 
 def _about_items(frame: pl.DataFrame) -> str | None:
     """Say so where no item was answered twice: its names may be those of rows."""
-    if frame.select(pl.struct(CELL).n_unique()).item() == 1:
-        return None
-    asked = frame.group_by("task", "piece").agg(pl.struct(CELL).n_unique().alias("cells"))
-    if asked["cells"].max() != 1:
+    if frame.select(CELL).unique().height == 1 or answered_twice(frame):
         return None
     return (
         "No item was answered at two checkpoints, so that none can be compared item by item. If the column read as "

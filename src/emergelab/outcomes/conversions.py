@@ -41,7 +41,7 @@ def as_numbers(column: pl.Series, role: str) -> pl.Series:
     """Return numbers, integers as they are and others as Float64; NaN and blanks are missing. Raises TableError."""
     if column.dtype.is_integer():
         return column
-    if column.dtype.is_numeric() or column.dtype == pl.Boolean or column.dtype == pl.Null:
+    if column.dtype.is_numeric() or isinstance(column.dtype, pl.Boolean | pl.Null):
         return column.cast(pl.Float64).fill_nan(None)
     text = _bare(column, role)
     numbers = text.cast(pl.Float64, strict=False)
@@ -58,7 +58,7 @@ def as_text(column: pl.Series, role: str) -> pl.Series:
     """Return texts; lists of texts are joined. Raises TableError for other columns that have no text."""
     if isinstance(column.dtype, pl.List) and column.dtype.inner == pl.String:
         return column.list.join(_JOINED, ignore_nulls=True)
-    if column.dtype.is_nested() or column.dtype == pl.Binary or column.dtype == pl.Object:
+    if column.dtype.is_nested() or isinstance(column.dtype, pl.Binary | pl.Object):
         raise TableError(
             f"The column read as {role} holds {column.dtype}. It is a text. Write one, or choose another column with "
             f"--column {role}=NAME."

@@ -12,7 +12,8 @@ from emergelab.outcomes.checks import plausibility_notes, require_sound
 from emergelab.outcomes.columns import listed, recognised
 from emergelab.outcomes.conversions import as_flags, as_numbers, as_skills, as_text
 from emergelab.outcomes.files import TableError, read_notes, read_table
-from emergelab.outcomes.schema import CELL, FLOPS_PER_PARAMETER_AND_TOKEN, ORDER, OUTCOMES, Outcomes
+from emergelab.outcomes.ordering import in_order, repeated
+from emergelab.outcomes.schema import CELL, FLOPS_PER_PARAMETER_AND_TOKEN, OUTCOMES, Outcomes
 
 # What columns are called in the tables of others, the likeliest first.
 KNOWN: Mapping[str, tuple[str, ...]] = {
@@ -96,17 +97,15 @@ def as_outcomes(
     _derive_flops(reading)
     _derive_losses(reading)
     missing = [pl.lit(None, kind).alias(name) for name, kind in OUTCOMES.items() if not reading.has(name)]
-    reading.frame = (
-        reading.frame.with_columns(missing)
-        .select(_cast(name, kind) for name, kind in OUTCOMES.items())
-        .sort(ORDER, nulls_last=False, maintain_order=True)
-    )
+    whole = reading.frame.with_columns(missing)
+    reading.frame = in_order(whole.select(_cast(name) for name in OUTCOMES))
     _number_samples(reading)
     reading.notes += plausibility_notes(reading.frame)
     return Outcomes(reading.frame, tuple(reading.notes), source)
 
 
-def _cast(name: str, kind: pl.DataType) -> pl.Expr:
+def _cast(name: str) -> pl.Expr:
+    kind = OUTCOMES[name]
     return (pl.col(name).round() if kind.is_integer() else pl.col(name)).cast(kind)
 
 
@@ -162,16 +161,21 @@ def _name_skills(reading: _Reading, skills_of: Path | None) -> None:
     if not reading.has("skills"):
         reading.notes.append("No skills were given: every task is taken for one skill of its own.")
         reading.add("skills", pl.concat_list("task"))
+    _require_names(reading.frame)
+
+
+def _require_names(frame: pl.DataFrame) -> None:
+    """Raise TableError unless every item has skills and all of them have names."""
+    names = frame["skills"].explode()
+    if not names.null_count() and not (names == "").any():
+        return
     lists = pl.col("skills").list
-    lacking = (
-        (lists.len().fill_null(0) == 0) | lists.contains("") | (lists.drop_nulls().list.len() < lists.len())
+    nameless = lists.contains("") | (lists.drop_nulls().list.len() < lists.len())
+    empty = frame.filter((lists.len().fill_null(0) == 0) | nameless)
+    raise TableError(
+        f"{empty.height:,} rows lack a skill's name, first in the task {empty['task'][0]!r}. Every item needs one "
+        "skill at least. Name them, or leave the column out to take each task for one skill."
     )
-    empty = reading.frame.filter(lacking)
-    if empty.height:
-        raise TableError(
-            f"{empty.height:,} rows lack a skill's name, first in the task {empty['task'][0]!r}. Every item needs one "
-            "skill at least. Name them, or leave the column out to take each task for one skill."
-        )
 
 
 def _join_skills(reading: _Reading, skills_of: Path) -> None:
@@ -218,23 +222,17 @@ def _name_pieces(reading: _Reading) -> None:
 
 
 def _number_samples(reading: _Reading) -> None:
-    """Number the answers of a checkpoint to one item, in the table's order, unless they have numbers of their own."""
-    if reading.frame["sample"].null_count() == 0 and not _repeated(reading.frame, _ITEM).any():
+    """Give the answers of a checkpoint to one item numbers, in the table's order, unless they have their own."""
+    if reading.frame["sample"].null_count() == 0 and not repeated(reading.frame, _ITEM).any():
         return
     if reading.frame["sample"].null_count() == 0:
         reading.notes.append(
             "Answers of a checkpoint to one item share a sample's number: they were numbered anew."
         )
-    again = _repeated(reading.frame, _ITEM[:-1])
+    again = repeated(reading.frame, _ITEM[:-1])
     rows = pl.int_range(again.len(), eager=True)
     begin = rows.set(again, None).fill_null(strategy="forward")
     reading.add("sample", (rows - begin).cast(OUTCOMES["sample"]))
-
-
-def _repeated(frame: pl.DataFrame, names: tuple[str, ...]) -> pl.Series:
-    """Return which rows are like the one above in all of these columns."""
-    like = (pl.col(name).eq_missing(pl.col(name).shift()) for name in names)
-    return frame.select(pl.all_horizontal(like) & (pl.int_range(pl.len()) > 0)).to_series()
 
 
 def _derive_flops(reading: _Reading) -> None:
