@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from emergelab.api.exports import export_checkpoint
     from emergelab.api.grammars import Document, Grammar, load_grammar, parse_grammar
+    from emergelab.api.outcomes import OutcomeAnalysis, open_outcomes
     from emergelab.api.runs import Comparison, Run, catalogue, compare, open_run, plan, run, score_pretrained
     from emergelab.api.scoring import Evaluation, measure_losses, score, score_prompts
     from emergelab.api.stores import RunStore, open_store
@@ -35,6 +36,7 @@ __all__ = [
     "Evaluation",
     "Grammar",
     "GrammarError",
+    "OutcomeAnalysis",
     "Predictor",
     "PromptSet",
     "Run",
@@ -47,6 +49,7 @@ __all__ = [
     "export_checkpoint",
     "load_grammar",
     "measure_losses",
+    "open_outcomes",
     "open_run",
     "open_store",
     "parse_grammar",
@@ -60,6 +63,7 @@ __all__ = [
 _PLACES = {
     "emergelab.api.exports": ("export_checkpoint",),
     "emergelab.api.grammars": ("Document", "Grammar", "load_grammar", "parse_grammar"),
+    "emergelab.api.outcomes": ("OutcomeAnalysis", "open_outcomes"),
     "emergelab.api.runs": (
         "Comparison",
         "Run",

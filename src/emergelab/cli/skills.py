@@ -117,11 +117,12 @@ def report_command(
     """Make the page of a table of results: faults, competence, composition, emergence, and what follows."""
     from emergelab.cli.progress import counting  # noqa: PLC0415
     from emergelab.recipes.outcome_tables import OutcomesFile  # noqa: PLC0415
-    from emergelab.recipes.skill_report import write_report  # noqa: PLC0415
+    from emergelab.recipes.screening import screened  # noqa: PLC0415
+    from emergelab.recipes.skill_report import SkillAnalysis, write_report  # noqa: PLC0415
 
     question = OutcomesFile(file=file, columns=tuple(column or ()), skills_of=skills)
     with counting("parts", interrupted="Interrupted: no page was written.") as told:
-        page = write_report(question, key, out, told)
+        page = write_report(SkillAnalysis(screened(question), key), out, told)
     typer.echo(f"The page is {page}.")
 
 
