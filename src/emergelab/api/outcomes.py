@@ -44,6 +44,12 @@ class OutcomeAnalysis:
 
     _analysis: SkillAnalysis = field(repr=False)
 
+    def __repr__(self) -> str:
+        """Say how much there is of what."""
+        frame = self.outcomes
+        source = self._analysis.data.outcomes.source
+        return f"OutcomeAnalysis({source!r}, {frame.height:,} answers, {frame['system'].n_unique()} systems)"
+
     @property
     def outcomes(self) -> pl.DataFrame:
         """The answers: one row for each."""
