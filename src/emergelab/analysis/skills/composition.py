@@ -20,7 +20,7 @@ from emergelab.analysis import intervals
 from emergelab.analysis.skills.cases import Cases, Rated, believed_rates
 from emergelab.analysis.skills.items import item_predictions
 from emergelab.analysis.skills.laws import LAWS, out_of_sample, with_numbers
-from emergelab.analysis.skills.parts import Parts
+from emergelab.analysis.skills.parts import Parts, as_table
 from emergelab.analysis.skills.proper import Ensemble, Mean, Scored, brier, log_score, mean_over, ratio_over
 from emergelab.outcomes.pairs import holm
 from emergelab.outcomes.schema import CELL, SCALE
@@ -280,14 +280,7 @@ def _predictions(scored: _Scores) -> pl.DataFrame:
         )
         for name, one in scored.forecasts.items()
     ]
-    return _conformed(pl.concat(frames), PREDICTIONS)
-
-
-def _conformed(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
-    """Return the columns of a schema; what is not a number is missing."""
-    floats = [name for name, kind in schema.items() if kind.is_float()]
-    cast = frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
-    return cast.with_columns(pl.col(floats).fill_nan(None))
+    return as_table(pl.concat(frames), PREDICTIONS)
 
 
 @dataclass(frozen=True)
@@ -320,8 +313,7 @@ def _scores(scored: _Scores, kinds: Sequence[str]) -> pl.DataFrame:
         # What was held out is of interest for all cases and for systems.
         if name[1] in (None, "composite") or group.names["group"] in (ALL, "system")
     ]
-    frame = pl.DataFrame(rows, schema_overrides=SCORES, infer_schema_length=None)
-    return _conformed(frame, SCORES)
+    return as_table(rows, SCORES)
 
 
 def _score_row(scored: _Scores, group: _Group, name: _Name) -> dict[str, Any]:
@@ -330,10 +322,8 @@ def _score_row(scored: _Scores, group: _Group, name: _Name) -> dict[str, Any]:
     known = ~np.isnan(one.value[kept])
     numbers = one.number[kept][~np.isnan(one.number[kept])]
     observed, limits = scored.cases.observed[kept], scored.limits[name][:, kept]
-    empty = dict.fromkeys(SCORES)
     return (
-        empty
-        | group.names
+        group.names
         | {"law": one.law, "held_out": one.held_out, "cases": int(known.sum())}
         | {"composites": means["brier"].composites}
         | {column: value for measure, mean in means.items() for column, value in _ends(measure, mean)}
@@ -385,8 +375,7 @@ def _comparisons(scored: _Scores) -> pl.DataFrame:
         for measure in (scored.crps, scored.brier)
         for row in _corrected([_pair_row(scored, group, pair, measure) for pair in pairs], question)
     ]
-    frame = pl.DataFrame(rows, schema_overrides=COMPARISONS, infer_schema_length=None)
-    decided = pl.col("p_adjusted").fill_nan(1.0) < _SIGNIFICANT
+    decided = pl.col("p_adjusted").fill_null(1.0) < _SIGNIFICANT
     verdict = (
         pl.when(decided & (pl.col("difference") < 0))
         .then(pl.lit(BETTER))
@@ -394,7 +383,7 @@ def _comparisons(scored: _Scores) -> pl.DataFrame:
         .then(pl.lit(WORSE))
         .otherwise(pl.lit(UNDECIDED))
     )
-    return _conformed(frame.with_columns(verdict=verdict), COMPARISONS)
+    return as_table(rows, COMPARISONS).with_columns(verdict=verdict)
 
 
 def _questions(scored: _Scores) -> dict[str, list[tuple[_Name, _Name]]]:
@@ -426,8 +415,7 @@ def _pair_row(
     apart = measure[first].minus(measure[second]).at(group.kept)
     difference = mean_over(apart, composite)
     return (
-        {"system": None}
-        | group.names
+        group.names
         | {"measure": CRPS if measure is scored.crps else BRIER}
         | {"first": first[0], "second": second[0], "p": difference.p()}
         | {"cases": int((~np.isnan(apart.value)).sum()), "composites": difference.composites}

@@ -19,10 +19,9 @@ from jaxtyping import Float64
 
 from emergelab.analysis import intervals
 from emergelab.analysis.skills.cases import Cases, Rated
-from emergelab.analysis.skills.parts import Parts
+from emergelab.analysis.skills.parts import Parts, as_table
 from emergelab.analysis.skills.proper import Mean, Scored, mean_over
 from emergelab.analysis.skills.resampling import draws_for, weighted_sums
-from emergelab.outcomes.pairs import holm
 from emergelab.rng import Stream
 
 ALL = "all"
@@ -122,15 +121,7 @@ def find_gates(rated: Rated) -> Gates:
         verdicts.append(
             told | {"k": len(skills), "checkpoints": here.size} | _verdict(skills, fitted, attributed, source)
         )
-    return Gates(_table(rows, GATES), _table(verdicts, VERDICTS))
-
-
-def _table(rows: list[dict[str, Any]], schema: pl.Schema) -> pl.DataFrame:
-    whole = [dict.fromkeys(schema) | row for row in rows]
-    frame = pl.DataFrame(whole, schema_overrides=schema, infer_schema_length=None)
-    floats = [name for name, kind in schema.items() if kind.is_float()]
-    cast = frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
-    return cast.with_columns(pl.col(floats).fill_nan(None))
+    return Gates(as_table(rows, GATES), as_table(verdicts, VERDICTS))
 
 
 def _groups(cases: Cases) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
@@ -287,7 +278,10 @@ def _verdict(
 
 
 def _follows(skills: Sequence[str], fitted: _Curves | None, source: Stream) -> tuple[str, str]:
-    """Return the single that predicts better than all else does, by Holm's correction; or why there is none."""
+    """Return the single that predicts better than all else does; or why there is none.
+
+    It has to beat each rival at the usual level, which needs no correction (Berger 1982, Technometrics 24:295).
+    """
     if fitted is None:
         return UNDECIDED, f"fewer than {FEWEST_CHECKPOINTS} checkpoints"
     if len(set(skills)) == 1:
@@ -295,8 +289,11 @@ def _follows(skills: Sequence[str], fitted: _Curves | None, source: Stream) -> t
     models = {NEITHER: fitted.constant} | dict(zip(skills, fitted.singles, strict=True))
     best = min(models, key=lambda name: models[name].error)
     rivals = [name for name in models if name != best]
-    chance = [_by_chance(models[best], models[name], fitted.blocks, source) for name in rivals]
-    tied = [name for name, p in zip(rivals, holm(np.array(chance)), strict=True) if p >= _SIGNIFICANT]
+    tied = [
+        name
+        for name in rivals
+        if _by_chance(models[best], models[name], fitted.blocks, source) >= _SIGNIFICANT
+    ]
     if not tied:
         return best, "predicts better than all others"
     return UNDECIDED, f"{best} predicts best, not clearly better than {' and '.join(tied)}"

@@ -18,7 +18,7 @@ from jaxtyping import Float64
 
 from emergelab.analysis import intervals
 from emergelab.analysis.skills.cases import Cases
-from emergelab.analysis.skills.parts import Parts
+from emergelab.analysis.skills.parts import Parts, as_table
 from emergelab.analysis.skills.resampling import draws_for, weighted_sums
 from emergelab.rng import Stream
 
@@ -81,10 +81,7 @@ def carried(parts: Parts, source: Stream) -> pl.DataFrame:
     rows = rows.join(cells.select("unit", "cell", "group"), on=["unit", "cell"], how="left")
     whole = _sums(parts, rows, cells, source.child("inputs"))
     found = [_row(names, here, whole, rows) for names, here in _groups(cells, parts.units)]
-    frame = pl.DataFrame(found, schema_overrides=CARRIED, infer_schema_length=None)
-    cast = frame.select(pl.col(name).cast(kind) for name, kind in CARRIED.items())
-    floats = [name for name, kind in CARRIED.items() if kind.is_float()]
-    return cast.with_columns(pl.col(floats).fill_nan(None))
+    return as_table(found, CARRIED)
 
 
 def _sums(

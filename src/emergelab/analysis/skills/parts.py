@@ -7,11 +7,14 @@ from its parts needs all singles of it: a composite with a part that was never a
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 
+from emergelab.analysis.groups import conform
 from emergelab.analysis.skills.failing import with_failures
 from emergelab.outcomes.schema import CELL, cells
 
@@ -313,6 +316,18 @@ def _matched(items: pl.DataFrame, chains: pl.DataFrame) -> pl.DataFrame:
 
 def _task_of(name: pl.Expr) -> pl.Expr:
     return name.str.split(": ").list.first()
+
+
+def as_table(rows: Sequence[Mapping[str, Any]] | pl.DataFrame, schema: Mapping[str, Any]) -> pl.DataFrame:
+    """Return rows as a table of these columns and types; what a row does not name, and NaN, is missing."""
+    frame = rows if isinstance(rows, pl.DataFrame) else _of_rows(rows, schema)
+    floats = [name for name, kind in schema.items() if kind.is_float()]
+    return conform(frame, schema).with_columns(pl.col(floats).fill_nan(None))
+
+
+def _of_rows(rows: Sequence[Mapping[str, Any]], schema: Mapping[str, Any]) -> pl.DataFrame:
+    whole = [dict.fromkeys(schema) | dict(row) for row in rows]
+    return pl.DataFrame(whole, schema_overrides=schema, infer_schema_length=None)
 
 
 def padded(lists: pl.Series, width: int, fill: float) -> np.ndarray:

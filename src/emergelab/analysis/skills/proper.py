@@ -26,7 +26,7 @@ def brier(predicted: Values, right: Values) -> Values:
     return predicted * predicted - 2 * predicted * right + right
 
 
-def log_score(predicted: Values, right: Values, answers: Values) -> Values:
+def log_score(predicted: Values, right: Values, answers: Float64[np.ndarray, "*#cases"]) -> Values:
     """Return the mean nats per right-or-wrong answer.
 
     Rates of `answers` answers tell nothing finer than half an answer of one more: predictions are held so far away

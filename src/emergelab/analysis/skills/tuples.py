@@ -22,6 +22,7 @@ import polars as pl
 
 from emergelab.analysis.estimate import Estimate
 from emergelab.analysis.skills.cases import Cases, Rated
+from emergelab.analysis.skills.parts import as_table
 from emergelab.analysis.skills.proper import Scored, mean_over
 from emergelab.outcomes.schema import CELL, SCALE
 from emergelab.theory.curves import Curve, TupleKind, failure
@@ -61,15 +62,13 @@ def tuple_bounds(rated: Rated) -> pl.DataFrame:
         cases.known(drawn).failure,
     )
     rows = [row for names, here in _groups(cases) for row in _rows(cases, failing, names, here)]
-    frame = pl.DataFrame(rows, schema_overrides=BOUNDS, infer_schema_length=None)
+    frame = as_table(rows, BOUNDS)
     permitted = np.clip(frame["permitted"].to_numpy(), _TINY, 1 - _TINY)
     curves = [
         pl.Series(curve.value, failure(curve, permitted, frame["alpha"].to_numpy(), 1))
         for curve in (Curve.theorem, Curve.exact)
     ]
-    floats = [name for name, kind in BOUNDS.items() if kind.is_float()]
-    cast = frame.with_columns(curves).select(pl.col(name).cast(kind) for name, kind in BOUNDS.items())
-    return cast.with_columns(pl.col(floats).fill_nan(None))
+    return as_table(frame.with_columns(curves), BOUNDS)
 
 
 @dataclass(frozen=True)
