@@ -23,7 +23,7 @@ from emergelab.grammar.sites import LawName
 from emergelab.pipeline.step import StepContext
 from emergelab.recipes.asked_prompts import LAWS
 from emergelab.recipes.cell_folders import EMERGENCE, RUN, Settings, cell_folders, cell_record, run_of
-from emergelab.recipes.piece_tables import piece_answers, skill_frames
+from emergelab.recipes.piece_tables import piece_answers, skill_frames, write_pieces
 from emergelab.recipes.testing import Evidence, verdicts
 from emergelab.scores.variants import value_text
 from emergelab.spec import Json
@@ -95,6 +95,7 @@ def make_tables(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> 
     if "texts" in spec:
         skills = SkillEvidence(piece_answers(spec, inputs), described)
         tables |= skill_frames(skills.answers, cells)
+        write_pieces(inputs, out / "pieces.parquet")
     measured = Tables(answers.asked_by(hypotheses), described, tables["bounds"])
     tables["verdicts"] = verdicts(hypotheses, Evidence(measured, tables["prompts"], skills))
     for name, table in tables.items():

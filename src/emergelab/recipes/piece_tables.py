@@ -11,10 +11,11 @@ import polars as pl
 
 from emergelab.analysis.skills.known import PieceAnswers, bootstrap_weights
 from emergelab.analysis.skills.studied import skill_tables
-from emergelab.recipes.cell_folders import PIECES, run_of
+from emergelab.recipes.cell_folders import PIECES as OF_CELL
+from emergelab.recipes.cell_folders import run_of
 from emergelab.recipes.piece_stages import law_of
 from emergelab.rng import stream
-from emergelab.scores.tables import PIECES as COLUMNS
+from emergelab.scores.tables import PIECES
 
 DRAWS = 1000
 """How often documents are drawn again for intervals."""
@@ -25,7 +26,7 @@ def piece_answers(spec: Mapping[str, Any], inputs: Mapping[str, Path]) -> dict[s
 
     `spec` names in `texts`, for each run, the input that drew its pieces.
     """
-    folders = {name.removeprefix(PIECES): at for name, at in inputs.items() if name.startswith(PIECES)}
+    folders = _folders(inputs)
     texts = {cell: inputs[spec["texts"][run_of(cell)]] for cell in folders}
     laws = {at: law_of(at) for at in set(texts.values())}
     documents = next(len(np.load(at / "tokens.npy", mmap_mode="r", allow_pickle=False)) for at in laws)
@@ -37,9 +38,21 @@ def piece_answers(spec: Mapping[str, Any], inputs: Mapping[str, Path]) -> dict[s
 
 
 def skill_frames(answers: Mapping[str, PieceAnswers], cells: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """Return the tables of skills by name."""
-    pieces = pl.concat(
-        one.pieces.with_columns(cell=pl.lit(cell)).select(list(COLUMNS)) for cell, one in answers.items()
-    )
+    """Return the tables of skills by name, all but that of pieces."""
     tables = skill_tables(answers, cells)
-    return {"pieces": pieces, "links": tables.links, "skills": tables.skills, "weak": tables.weak}
+    return {"links": tables.links, "skills": tables.skills, "weak": tables.weak}
+
+
+def write_pieces(inputs: Mapping[str, Path], path: Path) -> None:
+    """Write the table of pieces of all cells, which need not fit into memory together."""
+    parts = [
+        pl.scan_parquet(folder / "pieces.parquet", glob=False)
+        .with_columns(cell=pl.lit(cell))
+        .select(list(PIECES))
+        for cell, folder in _folders(inputs).items()
+    ]
+    pl.concat(parts).sink_parquet(path, compression="zstd", maintain_order=True)
+
+
+def _folders(inputs: Mapping[str, Path]) -> dict[str, Path]:
+    return {name.removeprefix(OF_CELL): at for name, at in inputs.items() if name.startswith(OF_CELL)}

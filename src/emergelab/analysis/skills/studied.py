@@ -229,5 +229,6 @@ def _weak(cell: str, answers: PieceAnswers) -> Iterator[dict[str, Any]]:
 def seen_theta(answers: PieceAnswers, tuples: Tuples) -> Draws:
     """Return the share of failing pieces as tuples see it: concatenated pieces fail more often."""
     theta = answers.theta()
-    joined = tuples.size > SINGLE and tuples.kind is TupleKind.concatenated
-    return -np.expm1(tuples.size * np.log1p(-np.minimum(theta, 1 - 1e-16))) if joined else theta
+    between = (theta > 0) & (theta < 1)
+    theta[between] = tuples.theta(theta[between])
+    return theta
