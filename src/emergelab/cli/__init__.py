@@ -19,6 +19,7 @@ from emergelab.cli import (
     forecasts,
     grammars,
     models,
+    outcomes,
     screening,
     skills,
     stores,
@@ -68,6 +69,7 @@ app.command("evaluate")(evaluations.evaluate_command)
 app.command("compare")(comparisons.compare_command)
 app.command("ideal")(theory.ideal_command)
 app.command("bound")(theory.bound_command)
+skills.skills_app.command("import")(outcomes.import_command)
 app.command("curve")(skills.curve_command)
 app.command("fit-law")(forecasts.fit_law_command)
 app.command("fit-link")(forecasts.fit_link_command)

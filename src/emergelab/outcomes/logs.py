@@ -253,7 +253,7 @@ def as_text(value: Any) -> str | None:
 def _field_of(data: Mapping[str, Any], name: str, path: Path) -> Any:
     if name not in data:
         raise LogError(
-            f"An item in {str(path)[:200]} has no field {name[:100]!r}; it has {', '.join(list(data)[:12])}. "
-            f"{suggestion(name, list(data))}"
+            f"An item in {str(path)[:200]} has no field {name[:100]!r}. A field that is told is one of all items. "
+            f"{suggestion(name, list(data)) or 'This one has none.'}"
         )
     return data[name]
