@@ -109,6 +109,11 @@ def test_screens_of_change_seldom_cry_wolf(levels: tuple[float, ...]):
     assert false_alarms(levels, {"implausible jumps", "noise between checkpoints"}) < 12
 
 
+def test_even_rises_are_seldom_taken_for_steps():
+    # A fourth of the rise lies in each of its steps, and half of it is claimed with an error of a twentieth at most.
+    assert false_alarms((0.2, 0.35, 0.5, 0.65, 0.8), {"unresolved rises"}) < 12
+
+
 def guessing(key: int, accuracy: float) -> pl.DataFrame:
     """Return a sound table whose first task is right with this probability, chance being a quarter."""
     frame = sound(Design(key=key)).with_columns(chance=pl.lit(0.25))

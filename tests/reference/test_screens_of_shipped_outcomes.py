@@ -50,7 +50,7 @@ def test_200_prompts_have_two_answers():
 def test_37_losses_are_infinite_and_of_empty_answers():
     assert (finding("infinite losses").rows, finding("empty right answers").rows) == (37, 37)
     assert finding("infinite losses").tasks == ("translate_eng_fr_upper_reverse",)
-    assert "37 of them are of answers without a token" in finding("infinite losses").message
+    assert "All of them are of answers without a token" in finding("infinite losses").message
 
 
 def test_250_rows_have_four_examples():

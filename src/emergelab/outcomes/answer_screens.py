@@ -38,7 +38,8 @@ def infinite_losses(survey: Survey) -> Iterator[Finding]:
         return
     rows, tokenless = int(found["rows"].sum()), int(found["tokenless"].sum())
     tasks = distinct(found, "task")
-    empty = f" {tokenless:,} of them are of answers without a token." if tokenless else ""
+    share = "All" if tokenless == rows else f"{tokenless:,}"
+    empty = f" {share} of them are of answers without a token." if tokenless else ""
     yield survey.finding(
         "infinite losses",
         "warning",
@@ -47,8 +48,8 @@ def infinite_losses(survey: Survey) -> Iterator[Finding]:
         systems=distinct(found, "system"),
         rows=rows,
         message=f"{rows:,} of the losses {be(rows)} infinite, all in {named(tasks)}.{empty}",
-        consequence="Curves of nats and forecast: a mean over these items is infinite; they count as probability 0 and "
-        "are left out of mean nats.",
+        consequence="Curves of nats and forecast: a mean over these items is infinite. Their probability is 0; leave "
+        "them out of mean nats.",
         details=found,
     )
 

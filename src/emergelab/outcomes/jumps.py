@@ -19,6 +19,7 @@ JUMP = 0.1
 """Change of accuracy below which a jump is of no interest, however sure."""
 
 _MOST = 0.5
+_SURELY = 1.645  # of the standard normal law, on one side
 _FEWEST_STEPS = 20
 _CURVE = ("system", "task")
 
@@ -217,18 +218,14 @@ _MEDIAN = 0.4549364231195728  # of chi-square with one degree of freedom
 
 
 def _unresolved(survey: Survey, marked: pl.DataFrame) -> Iterator[Finding]:
-    """Find curves most of whose rise lies between two neighbouring checkpoints."""
-    levels = survey.measured.group_by(_CURVE).agg(
-        rise=pl.col("accuracy").max() - pl.col("accuracy").min(), points=pl.len()
+    """Find curves more than half of whose rise surely lies between two neighbouring checkpoints."""
+    highest, lowest = pl.col("accuracy").max(), pl.col("accuracy").min()
+    levels = survey.measured.group_by(_CURVE).agg(rise=highest - lowest, points=pl.len())
+    curves = levels.filter((pl.col("rise") >= 2 * JUMP) & (pl.col("points") > 2))  # noqa: PLR2004  two have one step
+    steepest = (
+        marked.filter("sure").sort("change", descending=True).group_by(_CURVE, maintain_order=True).first()
     )
-    curves = levels.filter((pl.col("rise") >= 2 * JUMP) & (pl.col("points") > 2))  # noqa: PLR2004  two points have one step
-    largest = (
-        marked.filter(pl.col("sure"))
-        .sort("change", descending=True)
-        .group_by(_CURVE, maintain_order=True)
-        .first()
-    )
-    found = largest.join(curves, on=_CURVE).filter(pl.col("change") >= _MOST * pl.col("rise")).sort(_CURVE)
+    found = steepest.join(curves, on=_CURVE).filter(_lower_limit() >= _MOST * pl.col("rise")).sort(_CURVE)
     if found.is_empty():
         return
     at = (
@@ -251,6 +248,12 @@ def _unresolved(survey: Survey, marked: pl.DataFrame) -> Iterator[Finding]:
         "at all: a smooth rise looks like a jump there. Checkpoints in between would decide.",
         details=found.select(*_DETAILS, "rise"),
     )
+
+
+def _lower_limit() -> pl.Expr:
+    """Return the lower 95 % limit of a step's change, from the items that moved."""
+    variance = (pl.col("gained") + pl.col("lost")) / pl.col("items") - pl.col("change").pow(2)
+    return pl.col("change") - _SURELY * (variance / pl.col("items")).sqrt()
 
 
 def _rows(survey: Survey, found: pl.DataFrame) -> int:

@@ -11,6 +11,7 @@ from emergelab.outcomes.screens import unfit_tasks
 from emergelab.report.sections import Section, Table
 
 _SMALL = 0.005
+_MEANING = "A fault makes numbers wrong, a warning changes what they mean, a note says what cannot be said."
 _SOUND = "The screens found nothing that would change a conclusion."
 
 
@@ -31,20 +32,13 @@ def _summary(findings: Sequence[Finding], left_out: pl.DataFrame) -> str:
     if not findings:
         return _SOUND
     counts = ", ".join(counted(count, severity) for severity, count in severities(findings).items())
-    first = [
-        f"{finding.message} {finding.consequence}" for finding in findings if finding.severity == "fault"
-    ]
-    kept = (
-        f" Verdicts on competence and composition leave out {counted(left_out.height, 'task')}."
-        if left_out.height
-        else ""
-    )
-    meaning = (
-        "A fault makes numbers wrong, a warning changes what they mean, a note says what cannot be said."
-    )
-    return "\n\n".join(
-        [f"The table was screened before anything was concluded: {counts}. {meaning}{kept}", *first[:1]]
-    )
+    faults = list(dict.fromkeys(finding.about for finding in findings if finding.severity == "fault"))
+    said = [f"The table was screened before anything was concluded: {counts}. {_MEANING}"]
+    if faults:
+        said.append(f"Faults are: {named(faults, len(faults))}.")
+    if left_out.height:
+        said.append(f"Verdicts on competence and composition leave out {counted(left_out.height, 'task')}.")
+    return " ".join(said)
 
 
 def _found(title: str, findings: Sequence[Finding], name: str) -> Table:
