@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from emergelab.api.runs import Comparison, Run, catalogue, compare, open_run, plan, run, score_pretrained
     from emergelab.api.scoring import Evaluation, measure_losses, score, score_prompts
     from emergelab.api.stores import RunStore, open_store
+    from emergelab.api.theory import curve, fit_law, fit_link, forecast, slingshot
     from emergelab.errors import ArtifactError, EmergelabError, GrammarError, StudyError, UserError
     from emergelab.scores.predictor import Predictor
     from emergelab.scores.prompts import PromptSet
@@ -46,7 +47,11 @@ __all__ = [
     "__version__",
     "catalogue",
     "compare",
+    "curve",
     "export_checkpoint",
+    "fit_law",
+    "fit_link",
+    "forecast",
     "load_grammar",
     "measure_losses",
     "open_outcomes",
@@ -58,6 +63,7 @@ __all__ = [
     "score",
     "score_pretrained",
     "score_prompts",
+    "slingshot",
 ]
 
 _PLACES = {
@@ -76,6 +82,7 @@ _PLACES = {
     ),
     "emergelab.api.scoring": ("Evaluation", "measure_losses", "score", "score_prompts"),
     "emergelab.api.stores": ("RunStore", "open_store"),
+    "emergelab.api.theory": ("curve", "fit_law", "fit_link", "forecast", "slingshot"),
     "emergelab.errors": ("ArtifactError", "EmergelabError", "GrammarError", "StudyError", "UserError"),
     "emergelab.scores.predictor": ("Predictor",),
     "emergelab.scores.prompts": ("PromptSet",),

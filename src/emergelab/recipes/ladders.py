@@ -22,12 +22,16 @@ _NO_KIND = "metric"
 
 @dataclass
 class TableQuestion:
-    """How a table is to be read: columns by role, rows to keep (COLUMN=VALUE), and what a metric is if told."""
+    """How a table is to be read: columns by role, rows to keep (COLUMN=VALUE), and what a metric is if told.
+
+    A `frame` is read in place of the file.
+    """
 
     file: str
     columns: list[str] = field(default_factory=list)
     where: list[str] = field(default_factory=list)
     sort: Sort | None = None
+    frame: pl.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class LadderTable:
 
 def open_table(question: TableQuestion) -> tuple[pl.DataFrame, Columns]:
     """Return the rows that are asked for, and which column is what. Raises TableError."""
-    frame = read_table(question.file)
+    frame = read_table(question.file) if question.frame is None else question.frame
     for condition in question.where:
         frame = _where(frame, condition)
     return frame, find_columns(frame, read_told(question.columns))
@@ -216,11 +220,8 @@ def _named(words: str, low: float, high: float) -> Sort | None:
 def _loss(low: float) -> tuple[Sort | None, str]:
     if low > 0:
         return "loss", ""
-    return (
-        None,
-        f"is a loss by its name and has the value {low:g}. Losses are above 0. Leave such runs out, or change the sign "
-        "if these are log-likelihoods.",
-    )
+    fault = f"is a loss by its name and has the value {low:g}. Losses are above 0."
+    return None, f"{fault} Leave such runs out, or change the sign if these are log-likelihoods."
 
 
 def _share(low: float, high: float) -> tuple[Sort | None, str]:
