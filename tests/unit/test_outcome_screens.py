@@ -370,6 +370,17 @@ def test_copied_results():
     assert finding.rows == 2 * copy.height
 
 
+def test_equal_right_and_wrong_answers_are_a_copy_where_all_are_equal():
+    bare = SOUND.with_columns(pl.lit(None, pl.Float64).alias(name) for name in ("nats", "cloze_loss"))
+    copy = bare.filter(S0).with_columns(system=pl.lit("s9"))
+    assert only(conform(pl.concat([bare, copy])), "copied results").systems == ("s0", "s9")
+    partly = copy.with_columns(correct=pl.when(A).then(pl.col("correct")).otherwise(NUMBER % 2 == 0))
+    assert not any(
+        "s9" in finding.systems and "s0" in finding.systems
+        for finding in found(conform(pl.concat([bare, partly])), "copied results")
+    )
+
+
 def test_wrong_answers_alone_are_no_copy():
     untrained = spoiled(pl.col("checkpoint") == "step100", correct=pl.lit(value=False)).with_columns(
         nats=pl.lit(None, pl.Float64), cloze_loss=pl.lit(None, pl.Float64)

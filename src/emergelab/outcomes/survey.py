@@ -151,24 +151,28 @@ class Survey:
 
     @cached_property
     def fingerprints(self) -> pl.DataFrame:
-        """Of each task at each cell: system, checkpoint, place, rows, and a number that equal results share.
+        """Of each task at each cell: system, checkpoint, place, rows, numbers, and a print that equal results share.
 
-        Results are those that are unlikely to be equal by chance: losses, scores, or right and wrong answers with ten
-        of either.
+        Only results are among them that tell something: losses or scores (`numbers`), or right and wrong answers with
+        ten of either. Right and wrong answers alone are often equal where little changes, so that all of their cell's
+        have the same print or none.
         """
         measures = ("correct", "nats", "cloze_loss", "score")
         digest = pl.struct("piece", "sample", *measures).hash().sum()
         right = pl.col("correct").sum()
-        own = (pl.col("correct").count() - right >= _TELLING) & (right >= _TELLING)
-        numbers = pl.max_horizontal(pl.col(name).n_unique() for name in measures[1:])
-        return (
+        either = (pl.col("correct").count() - right >= _TELLING) & (right >= _TELLING)
+        values = pl.max_horizontal(pl.col(name).n_unique() for name in measures[1:])
+        found = (
             self.frame.lazy()
             .group_by(*CELL, "task")
-            .agg(pl.len().alias("rows"), digest.alias("print"), telling=own | (numbers >= _TELLING))
-            .filter("telling")
+            .agg(pl.len().alias("rows"), digest.alias("print"), either=either, numbers=values >= _TELLING)
+            .filter(pl.col("numbers") | pl.col("either"))
+            .drop("either")
             .collect()
-            .join(self.cells.select(*CELL, "place"), on=CELL)
         )
+        whole = pl.struct("task", "print").hash().sum().over(CELL)
+        one = pl.when("numbers").then("print").otherwise(pl.struct("print", whole.alias("whole")).hash())
+        return found.with_columns(one.alias("print")).join(self.cells.select(*CELL, "place"), on=CELL)
 
     def finding(  # noqa: PLR0913  a finding has so many parts
         self,
