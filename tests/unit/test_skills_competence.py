@@ -9,14 +9,14 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emergelab.analysis import estimate
-from emergelab.analysis.comparison import mcnemar_p
 from emergelab.analysis.skills.competence import Grouping, changes, competence
 from emergelab.analysis.skills.failing import CLOZE, WRONG, with_failures
 from emergelab.analysis.skills.pieces import pieces_of
+from emergelab.outcomes.pairs import mcnemar_p
 from outcome_rows import Answer, outcomes, row_of
 
 ANSWERS: list[Answer] = [
@@ -165,6 +165,7 @@ def test_unknown_answers_are_missing_not_wrong():
     )
 
 
+@settings(max_examples=25)
 @given(
     st.lists(
         st.tuples(

@@ -16,10 +16,11 @@ import numpy as np
 import polars as pl
 
 from emergelab.analysis import estimate, intervals
-from emergelab.analysis.comparison import holm, mcnemar_p, student_p
+from emergelab.analysis.comparison import student_p
 from emergelab.analysis.groups import numbers
 from emergelab.analysis.skills.pieces import Pieces
 from emergelab.analysis.skills.shares import item_sums, ratio_of, share_columns
+from emergelab.outcomes.pairs import holm, mcnemar_p
 
 Grouping = Literal["skill", "tuple", "set", "k", "task"]
 """By single skill; by tuple, in order; by the same skills in any order; by the number of skills; by task."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -189,7 +189,8 @@ def worst(rates: Batch, by: Batch, measure: Skills, alphas: Points) -> Float64[n
     taken = measure[order]
     before = np.cumsum(taken, axis=1) - taken
     parts = np.clip(alphas[None, :, None] - before[:, None, :], 0.0, taken[:, None, :])
-    return np.einsum("dps,ds->dp", parts, np.take_along_axis(rates, order, axis=1)) / alphas
+    mean = np.einsum("dps,ds->dp", parts, np.take_along_axis(rates, order, axis=1)) / alphas
+    return np.clip(mean, 0.0, 1.0)  # rounding must not make failures of more than all edges
 
 
 def possible(graph: CellGraph, order: Int64[np.ndarray, " skills"]) -> Skills:
@@ -393,7 +394,7 @@ def _side(curve: pl.DataFrame, name: str) -> tuple[Verdict, float | None, float 
     return verdict, nearest["margin"], nearest["alpha"]
 
 
-def _placed(rows: pl.DataFrame, place: Mapping[str, object], schema: pl.Schema) -> pl.DataFrame:
+def _placed(rows: pl.DataFrame, place: Mapping[str, object], schema: Mapping[str, Any]) -> pl.DataFrame:
     told = [
         pl.lit(place[name], kind).alias(name)
         for name, kind in schema.items()
