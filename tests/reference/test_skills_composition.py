@@ -327,7 +327,7 @@ def test_a_composite_whose_parts_are_all_matched_is_expected_to_be_right_where_t
     assert (found["price_lo"], found["price_hi"]) == pytest.approx((low, high), abs=0.02)
 
 
-def curves(make: Callable[[float, float], float], checkpoints: int = 16, items: int = 300) -> pl.DataFrame:
+def curves(make: Callable[[float, float], float], checkpoints: int = 24, items: int = 300) -> pl.DataFrame:
     generator = np.random.default_rng(5)
     rows = []
     for place in range(checkpoints):
