@@ -43,6 +43,7 @@ _LEAST_ERROR, _LEAST_SPREAD = 1e-3, 0.01
 _NOISE = 0.02
 
 Courses = Float64[np.ndarray, "courses points"]
+Targets = Float64[np.ndarray, "courses targets"]
 
 AHEAD = pl.Schema(
     {
@@ -207,7 +208,7 @@ def _carried_on(
 
 def _fitted(
     method: str, metric: str, known: Courses, places: tuple[np.ndarray, np.ndarray]
-) -> tuple[Courses, Courses]:
+) -> tuple[Courses, Targets]:
     """Return a method's curves at the points fitted and at the targets; NaN for courses with a missing point."""
     here, there = places
     whole = ~np.isnan(known).any(axis=1)
@@ -217,7 +218,7 @@ def _fitted(
     return fitted, told
 
 
-def _power(known: Courses, metric: str, here: np.ndarray, there: np.ndarray) -> tuple[Courses, Courses]:
+def _power(known: Courses, metric: str, here: np.ndarray, there: np.ndarray) -> tuple[Courses, Targets]:
     logs = np.log(np.maximum(1 - known, _LEAST_ERROR)) if metric == ACCURACY else known
     slope, level = np.polyfit(here, logs.T, 1)
     fitted, told = (level[:, None] + slope[:, None] * place for place in (here, there))
@@ -226,7 +227,7 @@ def _power(known: Courses, metric: str, here: np.ndarray, there: np.ndarray) -> 
     return fitted, told
 
 
-def _logistic(known: Courses, _metric: str, here: np.ndarray, there: np.ndarray) -> tuple[Courses, Courses]:
+def _logistic(known: Courses, _metric: str, here: np.ndarray, there: np.ndarray) -> tuple[Courses, Targets]:
     scale = Scale.of(-here, np.exp(here), 0.0)
     rows = len(known)
     curves = Sigmoids.fit(scale.z(-here), known, scale.weights, np.full(rows, _NOISE), np.full(rows, np.nan))

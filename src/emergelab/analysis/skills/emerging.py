@@ -491,7 +491,10 @@ def _over_sizes(given: Panels, name: str, root: Stream, simulations: int) -> _As
         last[0],
         system="all systems",
         checkpoints=tuple(f"{panel.system} {panel.checkpoints[-1]}" for panel in last),
-        **{array: np.concatenate([getattr(panel, array) for panel in last]) for array in VALUES},
+        **{
+            array: np.concatenate([getattr(panel, array) for panel in last])
+            for array in ("tokens", "flops", "loss", *VALUES)
+        },
     )
     x = np.array([system.params for system, _ in ends])
     stream = root.child("skills", "across", name)
@@ -505,9 +508,9 @@ def _over_sizes(given: Panels, name: str, root: Stream, simulations: int) -> _As
 
 def _last(panel: Panel, items: list[str]) -> Panel:
     """Return the last point of a panel, of some items in their order."""
+    end = panel.at(np.arange(len(panel.checkpoints)) == len(panel.checkpoints) - 1)
     at = [panel.pieces.index(item) for item in items]
-    end = {array: getattr(panel, array)[-1:, at] for array in VALUES}
-    return replace(panel, pieces=tuple(items), checkpoints=panel.checkpoints[-1:], **end)
+    return replace(end, pieces=tuple(items), **{array: getattr(end, array)[:, at] for array in VALUES})
 
 
 def _points(system: System, panel: Panel) -> pl.DataFrame:

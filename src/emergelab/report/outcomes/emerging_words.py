@@ -7,6 +7,7 @@ from collections import Counter
 
 import polars as pl
 
+from emergelab.analysis.skills.ahead import FACTORS
 from emergelab.analysis.skills.along_training import AlongTraining
 from emergelab.analysis.skills.emerging import AT_ONCE, NOT_REACHED, SILENT, UNKNOWN, WITHIN
 from emergelab.analysis.skills.shifts import LATEST
@@ -72,7 +73,8 @@ def _left_out(found: AlongTraining) -> str:
         return ""
     reasons = Counter(unfit.values())
     listed = words.listing([f"{count} for {reason}" for reason, count in reasons.most_common()])
-    return f"{words.plural(len(unfit), 'task')} that show no skill are left out: {listed}."
+    which = "task that shows no skill is" if len(unfit) == 1 else "tasks that show no skill are"
+    return f"{len(unfit)} {which} left out: {listed}."
 
 
 def _silent(found: AlongTraining) -> str:
@@ -193,7 +195,7 @@ def _slingshot(known: pl.DataFrame) -> str:
 
 def _ahead(found: AlongTraining) -> str:
     rows = found.ahead.rows.filter((pl.col("kind") == "k") & (pl.col("metric") == "accuracy"))
-    ten = rows.filter(pl.col("factor") == rows["factor"].max())
+    ten = rows.filter(pl.col("factor") == FACTORS[-1])
     if ten.is_empty():
         return "There are too few checkpoints to forecast from."
     said = [
