@@ -88,7 +88,11 @@ def _split(text: pl.Series) -> pl.Series:
     unquoted = parts.list.eval(pl.element().str.strip_chars("\"' "))
     chosen = pl.select(pl.when(bracketed).then(unquoted).otherwise(parts)).to_series()
     table = pl.DataFrame({"text": known, "parts": chosen})
-    return text.to_frame("text").join(table, on="text", how="left", maintain_order="left")["parts"]
+    return (
+        text.to_frame("text")
+        .join(table, on="text", how="left", maintain_order="left")["parts"]
+        .alias(text.name)
+    )
 
 
 def _bare(column: pl.Series, role: str) -> pl.Series:

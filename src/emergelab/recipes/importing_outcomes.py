@@ -251,7 +251,8 @@ def write_outcomes(outcomes: Outcomes, out: Path) -> None:
     """
     _require_place(out, force=True)
     kind = out.suffix.lower()
-    frame = _flat(outcomes.frame) if kind == ".csv" else outcomes.frame
+    change = {".csv": _flat, ".jsonl": _finite}.get(kind)
+    frame = outcomes.frame if change is None else change(outcomes.frame)
     make_folder(out.absolute().parent)
     temporary = out.with_name(f".{out.name}.part")
     with storage_errors(out):
@@ -267,6 +268,14 @@ def write_outcomes(outcomes: Outcomes, out: Path) -> None:
             temporary.replace(out)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _finite(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the table with texts in columns that hold infinities: JSON has no number for them."""
+    infinite = [
+        name for name, kind in frame.schema.items() if kind.is_float() and frame[name].is_infinite().any()
+    ]
+    return frame.with_columns(pl.col(infinite).cast(pl.String))
 
 
 def _flat(frame: pl.DataFrame) -> pl.DataFrame:
