@@ -108,7 +108,8 @@ def bootstrap_weights(documents: int, draws: int, random: Stream) -> Weights:
 class PieceAnswers:
     """What one model makes of the pieces of documents; `pieces` has the columns of `PIECES` but `cell`.
 
-    `weights` say how often each document counts, in the estimate and in each bootstrap draw.
+    `weights` say how often each document counts, in the estimate and in each bootstrap draw. Pieces stand in the order
+    of their documents.
     """
 
     pieces: pl.DataFrame
@@ -148,7 +149,11 @@ class PieceAnswers:
 
     def theta(self, among: Bool[np.ndarray, " pieces"] | None = None) -> Draws:
         """Return θ, the share of pieces that fail."""
-        return self.mean(self.fails.astype(np.float64), among)
+        return self._theta.copy() if among is None else self.mean(self.fails.astype(np.float64), among)
+
+    @cached_property
+    def _theta(self) -> Draws:
+        return self.mean(self.fails.astype(np.float64))
 
     def epsilon(self, among: Bool[np.ndarray, " pieces"] | None = None) -> Draws:
         """Return ε, the excess cross-entropy in nats per cloze answer: a mean over pieces of their mean."""
@@ -194,6 +199,15 @@ class PieceAnswers:
         """
         if tuples.size == SINGLE:
             return self.failure, self.law.measure
+        if tuples not in self._of_tuples:
+            self._of_tuples[tuples] = self._tuple_failure(tuples)
+        return self._of_tuples[tuples]
+
+    @cached_property
+    def _of_tuples(self) -> dict[Tuples, tuple[DrawsOfSkills, Float64[np.ndarray, " tuples"]]]:
+        return {}
+
+    def _tuple_failure(self, tuples: Tuples) -> tuple[DrawsOfSkills, Float64[np.ndarray, " tuples"]]:
         listed = tuples_of(self.law, tuples.size)
         if tuples.kind is TupleKind.concatenated:
             kept = np.ones((len(self.failure), len(listed.measure)))
@@ -233,9 +247,16 @@ class PieceAnswers:
         return _ratio(self._sums(edges * values[:, None]), self._sums(edges))
 
     def _sums(self, values: Float64[np.ndarray, "pieces columns"]) -> Float64[np.ndarray, "draws columns"]:
+        present, firsts = self._documents
         documents = np.zeros((self.weights.shape[1], values.shape[1]))
-        np.add.at(documents, self.pieces["document"].to_numpy(), values)
+        documents[present] = np.add.reduceat(values, firsts, axis=0)
         return self.weights @ documents
+
+    @cached_property
+    def _documents(self) -> tuple[Int64[np.ndarray, " present"], Int64[np.ndarray, " present"]]:
+        """Return the documents that have pieces, and the first piece of each; pieces are sorted by document."""
+        numbers = self.pieces["document"].cast(pl.Int64).to_numpy()
+        return np.unique(numbers, return_index=True)
 
 
 def curve_share(curve: Curve, theta: Draws, beta: float, law: PieceLaw, tuples: Tuples) -> Draws:

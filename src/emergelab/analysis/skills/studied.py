@@ -89,7 +89,7 @@ def skill_tables(answers: Mapping[str, PieceAnswers], cells: pl.DataFrame) -> Sk
     parts = {
         "links": [row for cell, one in known.items() for row in _links(cell, one)],
         "skills": [row for cell, one in known.items() for row in _skills(cell, one)],
-        "weak": [row for cell, one in known.items() for row in _weak(cell, one)],
+        "weak": list(_weak(known)),
     }
     schemas = {"links": LINKS, "skills": SKILLS, "weak": WEAK}
     scale = cells.select("cell", *_OF_CELL)
@@ -204,26 +204,41 @@ def _edges(edges: float, total: float, measure: float) -> dict[str, Any]:
 # Shares of weak skills
 
 
-def _weak(cell: str, answers: PieceAnswers) -> Iterator[dict[str, Any]]:
+def _weak(answers: Mapping[str, PieceAnswers]) -> Iterator[dict[str, Any]]:
     kinds = {"single": SINGLES, **{str(kind): tuples for kind, tuples in PAIRS.items()}}
     for name, tuples in kinds.items():
+        theta = {cell: seen_theta(one, tuples) for cell, one in answers.items()}
         for beta in BETAS:
-            theta = seen_theta(answers, tuples)
-            curves = {
-                str(curve): _known(curve_share(curve, theta[:1], beta, answers.law, tuples)[0])
-                for curve in Curve
-            }
-            yield {
-                "cell": cell,
-                "kind": name,
-                "size": tuples.size,
-                "beta": beta,
-                "theta": float(theta[0]),
-                "failure": float(theta[0]) * beta,
-                **_named("share", answers.weak_share(tuples, theta * beta)),
-                **curves,
-                **_method(answers),
-            }
+            allowed = _allowed(answers, theta, beta, tuples)
+            for cell, one in answers.items():
+                yield {
+                    "cell": cell,
+                    "kind": name,
+                    "size": tuples.size,
+                    "beta": beta,
+                    "theta": float(theta[cell][0]),
+                    "failure": float(theta[cell][0]) * beta,
+                    **_named("share", one.weak_share(tuples, theta[cell] * beta)),
+                    **allowed[cell],
+                    **_method(one),
+                }
+
+
+def _allowed(
+    answers: Mapping[str, PieceAnswers], theta: Mapping[str, Draws], beta: float, tuples: Tuples
+) -> dict[str, dict[str, float | None]]:
+    """Return what each curve allows each cell. Those whose pieces have one law are asked together, which is faster."""
+    cells: dict[int, list[str]] = {}
+    for cell, one in answers.items():
+        cells.setdefault(id(one.law), []).append(cell)
+    found: dict[str, dict[str, float | None]] = {cell: {} for cell in answers}
+    for together in cells.values():
+        shares = np.array([theta[cell][0] for cell in together])
+        for curve in Curve:
+            values = curve_share(curve, shares, beta, answers[together[0]].law, tuples)
+            for cell, value in zip(together, values.tolist(), strict=True):
+                found[cell][str(curve)] = _known(value)
+    return found
 
 
 def seen_theta(answers: PieceAnswers, tuples: Tuples) -> Draws:
