@@ -65,7 +65,7 @@ def _by_tokens(tables: CompetenceTables) -> Plot | None:
     known = tables.steady.filter((pl.col(column) > 0) & pl.col(measure).is_not_null())
     if known.is_empty():
         return None
-    colours = system_colours(known["system"].unique(maintain_order=True).to_list())
+    colours = _colours(tables, known)
     skills = _weakest(tables, known)[:_MOST_PANELS]
     frames: list[pl.DataFrame] = []
     for rank, skill in enumerate(skills):
@@ -84,6 +84,13 @@ def _by_tokens(tables: CompetenceTables) -> Plot | None:
         colours=colours | alone,
         dashed=tuple(alone),
     )
+
+
+def _colours(tables: CompetenceTables, found: pl.DataFrame) -> dict[str, str]:
+    """Return the colours of the systems of `found`, the same in all figures."""
+    there = set(found["system"])
+    colours = system_colours(tables.last["system"].to_list())
+    return {system: colour for system, colour in colours.items() if system in there}
 
 
 def _course(
@@ -134,7 +141,7 @@ def _failure_and_success(tables: CompetenceTables) -> Plot | None:
     if known.is_empty():
         return None
     panel = "skills at the last checkpoint"
-    colours = system_colours(known["system"].unique(maintain_order=True).to_list())
+    colours = _colours(tables, known)
     both = "wrong where it fails, right where not"
     frames = [rows(panel, 0, both, LINE, {"x": [0.0, 1.0], "y": [1.0, 0.0]})]
     for system in colours:
@@ -188,9 +195,9 @@ def _against_theory(tables: CompetenceTables) -> Plot | None:
         "95 % intervals. Choosing the worst ones errs upwards by chance; chosen on one half of the items and measured "
         "on the other, they err downwards: the truth lies between points and their line. Other lines: no failing set "
         "of this measure fails worse if pieces draw their skills independently (theorem of Arora and Goyal 2023 for "
-        "as many pieces and skills as here, where it says anything; exact worst case); Markov’s holds by "
-        "arithmetic; the worst in this graph is what any pieces of this measure could do to the same skills in these "
-        "tasks.",
+        "as many pieces and skills as here, where it says anything; exact worst case of infinitely many pieces); "
+        "Markov’s holds by arithmetic; the worst in this graph is what any pieces of this measure could do to the "
+        "same skills in these tasks.",
         frame=pl.concat(frames),
         x=Axis(title="worst share α of skills", ends=_SHARE),
         y=Axis(title="failure", ends=(0.0, 1.02)),
@@ -207,7 +214,7 @@ def _weak(tables: CompetenceTables) -> Plot | None:
         return None
     column, axis = place
     frames: list[pl.DataFrame] = []
-    systems = list(system_colours(often["system"].unique(maintain_order=True).to_list()))
+    systems = list(_colours(tables, often))
     for rank, (of, system) in enumerate((of, system) for of in ("skills", "tuples") for system in systems):
         chosen = (pl.col("of") == of) & (pl.col("system") == system) & (pl.col(column) > 0)
         part = often.filter(chosen).sort(column)
