@@ -20,7 +20,6 @@ TASKS = 3
 
 def _simulated(chances: np.ndarray, checkpoint: str, key: int) -> pl.DataFrame:
     """Return right-or-wrong answers; `chances` are [systems, items, tasks], tasks share items."""
-    systems, items, tasks = chances.shape
     right = stream(key, "answers", checkpoint).generator().random(chances.shape) < chances
     system, item, task = (index.ravel() for index in np.indices(right.shape))
     return pl.DataFrame(
@@ -44,6 +43,11 @@ def _chances(items: int, mean: float, spread: float, key: int) -> np.ndarray:
     return np.broadcast_to(1 / (1 + np.exp(-logits)), (SYSTEMS, items, TASKS))
 
 
+def _covered(found: pl.DataFrame, ends: tuple[str, str], true: float) -> float:
+    lo, hi = (found[name].to_numpy() for name in ends)
+    return float(np.mean((lo <= true) & (true <= hi)))
+
+
 def _true(mean: float, spread: float) -> float:
     points, weights = np.polynomial.hermite_e.hermegauss(80)
     logits = math.log(mean / (1 - mean)) + spread * points
@@ -57,16 +61,13 @@ def test_levels_cover_what_new_items_would_show(items: int, mean: float, spread:
     raw = _simulated(_chances(items, mean, spread, items), "1", items)
     frame = as_outcomes(raw, "test").frame
     found = competence(pieces_of(frame), "skill")
-    true = _true(mean, spread)
-    covered = ((found["success_lo"] <= true) & (found["success_hi"] >= true)).mean()
-    assert 0.92 <= covered <= 0.99
+    assert 0.92 <= _covered(found, ("success_lo", "success_hi"), _true(mean, spread)) <= 0.99
 
 
 def test_without_items_levels_would_not_cover():
     raw = _simulated(_chances(40, 0.3, 3.0, 1), "1", 1).drop("input")
     found = competence(pieces_of(as_outcomes(raw, "test").frame), "skill")
-    true = _true(0.3, 3.0)
-    assert ((found["success_lo"] <= true) & (found["success_hi"] >= true)).mean() < 0.88
+    assert _covered(found, ("success_lo", "success_hi"), _true(0.3, 3.0)) < 0.88
 
 
 @pytest.mark.parametrize("gain", [0.0, 0.8])
@@ -78,10 +79,9 @@ def test_changes_cover_what_new_items_would_show(gain: float):
     rows = found.filter(pl.col("measure") == "success")
     shifted = 1 / (1 + math.exp(-(math.log(0.4 / 0.6) + gain)))
     true = _true(shifted, 1.5) - _true(0.4, 1.5)
-    covered = ((rows["lo"] <= true) & (rows["hi"] >= true)).mean()
-    assert 0.92 <= covered <= 0.99
+    assert 0.92 <= _covered(rows, ("lo", "hi"), true) <= 0.99
     if gain == 0:
-        assert (rows["p"] < 0.05).mean() <= 0.08
+        assert np.mean(rows["p"].to_numpy() < 0.05) <= 0.08
 
 
 def test_the_truth_lies_between_the_worst_skills_and_their_halves():
