@@ -194,7 +194,7 @@ def test_checkpoints_before_learning_are_no_ground_against_saturation():
 def test_many_small_tasks_are_trained_together():
     tasks = {f"t{i}": ("a",) for i in range(40)}
     frame = sound(Design(items=2, skills=tasks, levels=(0.3, 0.3, 0.3, 0.3)))
-    assert not found(frame, "before learning")
+    assert not found(frame.with_columns(chance=pl.lit(0.1)), "before learning")
     assert found(frame.with_columns(chance=pl.lit(0.3)), "before learning")
 
 
@@ -319,8 +319,10 @@ def test_any_text_is_looked_for_as_it_is(word: str, times: int):
 
 
 def test_missing_tasks_and_checkpoints():
-    never = only(SOUND.filter(~(A & S0)), "missing tasks")
+    lacking = SOUND.filter(~(A & S0))
+    never = only(lacking, "missing tasks")
     assert (never.tasks, never.systems) == (("a",), ("s0",))
+    assert not found(lacking, "missing checkpoints")
     late = pl.col("checkpoint").is_in(["step1600", "step3200"])
     holes = only(SOUND.filter(~(AB & S0 & late)), "missing checkpoints")
     assert holes.details.select("at", "missing", "task").rows() == [(["step1600", "step3200"], 2, ["ab"])]
