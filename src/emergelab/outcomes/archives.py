@@ -6,7 +6,6 @@ import zipfile
 import zlib
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Self
 
 from emergelab.outcomes.logs import LogError
 
@@ -18,9 +17,15 @@ class Archive:
     """An open zip archive, also one with members compressed by Zstandard."""
 
     def __init__(self, path: Path, most: int = _MOST) -> None:
-        """Open the archive; `most` bytes of a member are read. Raises BadZipFile, OSError and LogError."""
+        """Open the archive; `most` bytes of a member are read. Raises LogError."""
         self._path = path
-        self._zip = _zipfile().ZipFile(path)
+        module = _zipfile()
+        try:
+            self._zip = module.ZipFile(path)
+        except (module.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            raise LogError(
+                f"{str(path)[:200]} is no whole zip archive: {error}. It may be cut off. Copy it again, or leave it out."
+            ) from error
         self.most = most
         self.names = tuple(dict.fromkeys(self._zip.namelist()))
         if len(self.names) > _MOST_MEMBERS:
@@ -30,7 +35,7 @@ class Archive:
                 "logs."
             )
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Archive:  # noqa: PYI034 - beartype knows no Self here
         return self
 
     def __exit__(

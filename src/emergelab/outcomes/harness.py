@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from emergelab.outcomes.answers import Answer, answer_of
+from emergelab.outcomes.answers import answer_of
 from emergelab.outcomes.logs import (
     LogChoice,
     LogError,
@@ -222,10 +222,10 @@ def _read(log: _Log, task: str, choice: LogChoice) -> tuple[pl.DataFrame, bool]:
     contradicted = False
     filters = _Filters(log.settings)
     for sample in _samples(log.path):
-        own, answer = _row(sample, log, choice)
+        own, doubted = _row(sample, log, choice)
         rows.append(own | {"filter": filters.of(sample)})
         marks.append({name: sample.get(name) for name in sample.get("metrics", sample.keys() - _OWN)})
-        contradicted |= answer.contradicts(sample.get("acc"))
+        contradicted |= doubted
     schema = dict(_SCHEMA) | ({"skills": pl.List(pl.String)} if "skills" in choice.fields else {})
     frame = pl.DataFrame(rows, schema=schema).with_columns(**mark_columns(marks))
     return frame.with_columns(
@@ -269,9 +269,11 @@ def _samples(path: Path) -> Iterator[Mapping[str, Any]]:
             yield sample
 
 
-def _row(sample: Mapping[str, Any], log: _Log, choice: LogChoice) -> tuple[dict[str, Any], Answer]:
+def _row(sample: Mapping[str, Any], log: _Log, choice: LogChoice) -> tuple[dict[str, Any], bool]:
+    """Return a sample as a row, and whether it contradicts what the harness says of it."""
     answer = answer_of(sample, log.settings, log.shots)
-    if answer.contradicts(sample.get("acc")):
+    doubted = answer.contradicts(sample.get("acc"))
+    if doubted:
         answer = answer.without_losses()
     doc = _mapping(sample["doc"])
     row = {
@@ -286,7 +288,7 @@ def _row(sample: Mapping[str, Any], log: _Log, choice: LogChoice) -> tuple[dict[
         "prompt": answer.prompt,
         "sample": 0,
     }
-    return row | fields_of(doc, choice, log.path), answer
+    return row | fields_of(doc, choice, log.path), doubted
 
 
 def _one_filter(tasks: Sequence[pl.DataFrame], told: str | None) -> tuple[list[pl.DataFrame], list[str]]:

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import polars as pl
 
@@ -150,7 +149,7 @@ def _log_of(path: Path) -> _Log:
 def _header(path: Path) -> Mapping[str, Any]:
     if path.suffix != ".eval":
         return _whole(path)
-    with _archive(path) as archive:
+    with Archive(path) as archive:
         # A run that was cut short has no header, but says at its start what it is.
         name = next((one for one in ("header.json", "_journal/start.json") if one in archive.names), None)
         if name is None:
@@ -159,15 +158,6 @@ def _header(path: Path) -> Mapping[str, Any]:
                 "file out."
             )
         return _mapping(parse_json(archive.read(name), f"{path}/{name}"))
-
-
-def _archive(path: Path) -> Archive:
-    try:
-        return Archive(path)
-    except (BadZipFile, OSError) as error:
-        raise LogError(
-            f"{str(path)[:200]} is no whole zip archive: {error}. It may be cut off. Copy it again, or leave it out."
-        ) from error
 
 
 def _whole(path: Path) -> Mapping[str, Any]:
@@ -232,7 +222,7 @@ def _samples(path: Path) -> Iterator[Mapping[str, Any]]:
 
 def _zipped(path: Path) -> Iterator[Any]:
     """Yield the samples of an archive; where one is too large to be read, its summary."""
-    with _archive(path) as archive:
+    with Archive(path) as archive:
         large: list[str] = []
         for name in archive.names:
             if not (name.startswith("samples/") and name.endswith(".json")):

@@ -4,7 +4,8 @@ Run it with the Python of an environment that has lm_eval, torch (CPU) and trans
 
     python tests/data/outcomes/write_harness.py
 
-Written with lm_eval 0.4.13 (torch 2.13.0, transformers 5.23.0) and with lm_eval 0.4.4 (torch 2.5.1, transformers 4.46.3).
+Written with lm_eval 0.4.13 (torch 2.13.0, transformers 5.23.0) and with lm_eval 0.4.4 (torch 2.15.0, transformers
+4.46.3).
 A model of random weights answers questions of every output type of the harness, at two revisions. What the harness
 says about the machine (`pretty_env_info`) is left out of the files; nothing else is touched.
 """
@@ -176,7 +177,7 @@ def _write_model(folder: Path, seed: int) -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<end>", bos_token="<end>", pad_token="<end>"
+        tokenizer_object=tokenizer, **dict.fromkeys(("eos_token", "bos_token", "pad_token"), "<end>")
     ).save_pretrained(folder)
     torch.manual_seed(seed)
     config = GPT2Config(
@@ -194,7 +195,7 @@ def _run(place: Path, revision: str, names: list[str]) -> None:
     ]  # fmt: skip
     quiet = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     quiet |= {"HF_HOME": str(place / "cache"), "HF_DATASETS_CACHE": str(place / "cache")}
-    subprocess.run(command, cwd=place, check=True, env={**os.environ, **quiet})  # noqa: S603
+    subprocess.run(command, cwd=place, check=True, env={**os.environ, **quiet})
 
 
 if __name__ == "__main__":

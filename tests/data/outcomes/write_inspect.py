@@ -4,9 +4,9 @@ Run it with the Python of an environment that has inspect_ai; nothing is downloa
 
     python tests/data/outcomes/write_inspect.py
 
-Written with inspect_ai 0.3.285 and 0.3.50. Inspect's own mock of a model gives the answers that stand here, so that it is known
-which are right; with letters, shares, dictionaries, two epochs, several targets, choices, an item that fails and one
-that is not scored; as `.eval` and as `.json`.
+Written with inspect_ai 0.3.285 and 0.3.50. Inspect's own mock of a model gives the answers that stand here, so that
+it is known which are right; with letters, shares, dictionaries, two epochs, several targets, choices, an item that
+fails and one that is not scored; as `.eval` and as `.json`.
 """
 
 from __future__ import annotations
@@ -20,18 +20,23 @@ from pathlib import Path
 from inspect_ai import Epochs, Task, eval  # noqa: A004
 from inspect_ai.dataset import Sample
 from inspect_ai.model import ModelOutput, ModelUsage, get_model
-from inspect_ai.scorer import Score, accuracy, choice, match, mean, scorer
-from inspect_ai.solver import generate, multiple_choice, solver, system_message
+from inspect_ai.scorer import Score, Target, accuracy, choice, match, mean, scorer
+from inspect_ai.solver import Generate, TaskState, generate, multiple_choice, solver, system_message
 
 HERE = Path(__file__).parent
 EXAMPLES = "cat -> cats\ndog -> dogs"
-LONG = "Write the plural of the last word, and nothing else; words may be irregular, so think of each of them. " * 2
+LONG = (
+    "Write the plural of the last word, and nothing else; words may be irregular, so think of each of them. "
+    * 2
+)
 
 
 def words() -> list[Sample]:
     """Return items, the first of them with two right answers and one with a long question."""
     return [
-        Sample(input="fish ->", target=["fish", "fishes"], id="fish", metadata={"kind": ["plural", "irregular"]}),
+        Sample(
+            input="fish ->", target=["fish", "fishes"], id="fish", metadata={"kind": ["plural", "irregular"]}
+        ),
         Sample(input="cow ->", target="cows", id="cow", metadata={"kind": ["plural"]}),
         Sample(input=LONG + "ox ->", target="oxen", id="ox", metadata={"kind": ["plural", "irregular"]}),
         Sample(input="fail ->", target="fails", id="fail", metadata={"kind": ["plural"]}),
@@ -42,7 +47,7 @@ def words() -> list[Sample]:
 def failing():
     """Fail at the item `fail`."""
 
-    async def solve(state, _generate):
+    async def solve(state: TaskState, _generate: Generate) -> TaskState:
         if str(state.sample_id) == "fail":
             raise RuntimeError("The sandbox is gone.")
         return state
@@ -54,7 +59,7 @@ def failing():
 def nearness():
     """Return the share of letters in their places; nothing for answers that are no words."""
 
-    async def score(state, target):
+    async def score(state: TaskState, target: Target) -> Score:
         answer = state.output.completion
         if not answer.isalpha():
             return Score(value=float("nan"), explanation="no word")
@@ -68,7 +73,7 @@ def nearness():
 def aspects():
     """Return two marks at once."""
 
-    async def score(state, target):
+    async def score(state: TaskState, target: Target) -> Score:
         answer = state.output.completion
         return Score(value={"right": "C" if answer in list(target) else "P", "short": int(len(answer) < 5)})
 
@@ -78,7 +83,9 @@ def aspects():
 def tasks() -> list[tuple[Task, list[str]]]:
     """Return tasks and the answers that the mock gives in turn."""
     few = [system_message(EXAMPLES), failing(), generate()]
-    written = Task(name="plurals", dataset=words(), solver=few, scorer=match(location="exact"), epochs=Epochs(2))
+    written = Task(
+        name="plurals", dataset=words(), solver=few, scorer=match(location="exact"), epochs=Epochs(2)
+    )
     shares = Task(name="nearness", dataset=words()[:3], solver=[generate()], scorer=nearness())
     both = Task(name="aspects", dataset=words()[:3], solver=[generate()], scorer=[aspects(), nearness()])
     chosen = Task(
