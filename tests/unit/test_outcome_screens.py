@@ -193,9 +193,9 @@ def test_checkpoints_before_learning_are_no_ground_against_saturation():
 
 def test_many_small_tasks_are_trained_together():
     tasks = {f"t{i}": ("a",) for i in range(40)}
-    frame = sound(Design(items=2, skills=tasks, levels=(0.3, 0.3, 0.3, 0.3)))
+    frame = sound(Design(items=2, skills=tasks, levels=(0.5, 0.5, 0.5, 0.5)))
     assert not found(frame.with_columns(chance=pl.lit(0.1)), "before learning")
-    assert found(frame.with_columns(chance=pl.lit(0.3)), "before learning")
+    assert found(frame.with_columns(chance=pl.lit(0.5)), "before learning")
 
 
 # Answers.
