@@ -9,49 +9,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from emergelab.analysis.novelty import TextCorpus, judged
 from emergelab.errors import ArtifactError
-from emergelab.recipes.skill_page import leaderboard, presence
+from emergelab.recipes.skill_page import presence
 from emergelab.report.skills import figures
-from emergelab.report.skills.content import SkillsInput
 from emergelab.report.skills.page import write_skills_page
 from emergelab.theory.curves import Curve, failure
-
-
-def _content() -> SkillsInput:
-    graphs = ["1,000 skills", "10 skills"]
-    attacks = pl.DataFrame(
-        {
-            "graph": graph,
-            "alpha": 0.2,
-            "mean": 0.23 + 0.05 * rank,
-            "exact": 0.23,
-            "theorem": 0.31,
-            "finite": None,
-        }
-        for rank, graph in enumerate(graphs)
-    )
-    kinds = pl.DataFrame(
-        {"graph": graph, "kind": kind, "alpha": 0.2, "mean": 0.1, "exceeded": 0.09}
-        for graph in graphs
-        for kind in ("random", "correlated")
-    )
-    lift = {"k": 2, "value": 1.3, "lo": 1.2, "hi": 1.4, "n": 100, "skills": 9, "p": 0.001}
-    lifts = pl.DataFrame(
-        [{"corpus": "even", **lift, "known": 1.25}, {"corpus": "<topic>", **lift, "known": None}]
-    )
-    evaluations = {"combinations": [10, 50], "generations": 1, "graders": 3, "predicted": [0.2, 0.1]}
-    return SkillsInput(
-        theta=0.1,
-        k=8,
-        attacks=attacks,
-        kinds=kinds,
-        decoded=pl.DataFrame({"c": [2.0, 3.0], "skills": 300, "texts": 1.0, "unknown": [0.4, 0.7]}),
-        board=judged(leaderboard(), TextCorpus()),
-        lifts=lifts,
-        evaluations=pl.DataFrame({**evaluations, "simulated": [0.21, 0.1]}),
-        settings={"Key": "0"},
-    )
+from skill_tables import content
 
 
 def test_contours_are_the_curves():
@@ -71,14 +34,36 @@ def test_tuples_have_panels_by_kind():
     assert first == second
 
 
+def test_slingshots_are_those_of_the_laws():
+    """From a compute-optimal point ten times both divide the excess by 10^a where a = b, by less where they differ."""
+    frame = figures.slingshot(content()).frame
+    both = frame.filter(
+        (pl.col("series") == "parameters and tokens") & (pl.col("x") == 10) & (pl.col("mark") == "line")
+    )
+    np.testing.assert_allclose(both.sort("panel_rank")["y"].to_numpy(), [2.023, 2.272], atol=1e-3)
+    assert frame.filter(pl.col("mark") == "point")["panel"].unique().to_list() == ["Besiroglu et al. 2024"]
+    theta = figures.slingshot_theta(content()).frame.filter(pl.col("x") == 10).sort("panel_rank", "series")
+    linear, pinsker = (
+        theta.filter(pl.col("panel").str.starts_with(link))["y"].to_numpy() for link in ("linear", "pinsker")
+    )
+    np.testing.assert_allclose(pinsker, np.sqrt(linear))  # √(2ε) of θ = 2ε
+    curves = figures.slingshot_curves(content()).frame.filter(pl.col("panel_rank") == 0)
+    before, after = (
+        curves.filter(pl.col("series") == name)["y"].to_numpy()
+        for name in ("single skills, before", "tuples of 2, after")
+    )
+    assert (after <= before + 1e-12).all()  # 1 - (1 - .14)² is below .3: pairs catch up
+
+
 def test_the_page_stands_by_itself(tmp_path: Path):
-    path = write_skills_page(_content(), tmp_path / "page")
+    path = write_skills_page(content(), tmp_path / "page")
     text = path.read_text(encoding="utf-8")
     assert "<topic>" not in text.split("<script")[0]
     assert "http://" not in text.split("<script")[0]
     names = {file.stem for file in (tmp_path / "page" / "figures").iterdir()}
     assert names == {
         *("contours-k", "contours-theta", "contours-tuples", "simulation"),
+        *("slingshot", "slingshot-theta", "slingshot-curves"),
         *("decoding", "novelty", "lifts", "design"),
     }
     for name in names:
@@ -95,7 +80,7 @@ def test_the_page_stands_by_itself(tmp_path: Path):
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path):
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(ArtifactError, match="holds something else"):
-        write_skills_page(_content(), tmp_path)
+        write_skills_page(content(), tmp_path)
     assert (tmp_path / "notes.txt").read_text(encoding="utf-8") == "mine"
 
 

@@ -21,6 +21,8 @@ from emergelab.analysis.intervals import normal_quantile
 from emergelab.corpus.documents import Corpus
 from emergelab.grammar.holdout import draw_language
 from emergelab.grammar.library import find_grammar, load_grammar
+from emergelab.recipes.ladders import TableQuestion
+from emergelab.recipes.law_fitting import LawQuestion, ScaleQuestion, fitted_law, slingshot_of
 from emergelab.report.skills.content import SkillsInput
 from emergelab.rng import Stream, stream
 from emergelab.theory.curves import Curve, FiniteGraph, failure
@@ -35,6 +37,7 @@ from emergelab.theory.graphs import (
     random_target,
 )
 from emergelab.theory.mixtures import SkillCounts
+from emergelab.theory.scaling import PUBLISHED, ScalingLaw
 
 Told = Callable[[int, int], None]
 
@@ -55,7 +58,15 @@ _MARKS = design.Marks(success=0.3, alike=0.2, agreement=0.7, severity=0.03)
 _DESIGNS = ((1, 1), (1, 3), (3, 1), (3, 3))
 _COMBINATIONS = (10, 20, 50, 100, 200, 500)
 _EVALUATIONS = 400
-_PARTS = 6
+_PARTS = 8
+_START = 5.76e23  # floating-point operations of the largest model in Hoffmann et al. 2022
+_LAW = "besiroglu"
+_FITTED = ("olmo_ladder", "c4_en-validation")
+_FACTORS = tuple(np.geomspace(1.05, 1000.0, 60).tolist())
+_TEN = 10.0
+_SAMPLES = 300
+_LEFT_OUT = "compute, evenly"
+_TUPLES = (1, 2, 4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,12 +92,14 @@ def write_page(size: PageSize, directory: Path, told: Told) -> Path:
         ("board", lambda: novelty.judged(leaderboard(), novelty.TextCorpus())),
         ("lifts", lambda: pl.DataFrame(list(_lifts(source)), infer_schema_length=None)),
         ("evaluations", lambda: pl.DataFrame(list(_evaluations(source)))),
+        ("scaled", lambda: pl.DataFrame(list(_scaled()), infer_schema_length=None)),
+        ("through", lambda: pl.DataFrame(list(_through()))),
     ]
     for done, (name, make) in enumerate(makers):
         told(done, _PARTS)
         parts[name] = make()
     told(_PARTS, _PARTS)
-    content = SkillsInput(theta=_THETA, k=_K, **parts, settings=_settings(size))
+    content = SkillsInput(theta=_THETA, k=_K, **parts, law=_LAW, start=_START, settings=_settings(size))
     return write_skills_page(content, directory)
 
 
@@ -226,6 +239,41 @@ def _evaluations(source: Stream) -> Iterator[dict[str, Any]]:
             }
 
 
+def _scaled() -> Iterator[dict[str, Any]]:
+    """Yield what factors do by published laws, and by one fitted to a shipped table, with intervals at ten times."""
+    table, loss = _FITTED
+    fitted = fitted_law(LawQuestion(table=TableQuestion(table), loss=loss, samples=_SAMPLES)).estimate
+    laws: dict[str, tuple[ScalingLaw, list[ScalingLaw]]] = {
+        name: (law, []) for name, law in PUBLISHED.items()
+    }
+    laws[f"fitted to {table},\n{loss}"] = fitted.fit.law, fitted.draws
+    for name, (law, draws) in laws.items():
+        for factor in (*_FACTORS, _TEN):
+            asked = ScaleQuestion(factor=factor, compute=_START)
+            for step in slingshot_of(law, draws if factor == _TEN else [], asked)["steps"]:
+                if step["step"] != _LEFT_OUT:
+                    divided = step["divided_by"]
+                    yield {
+                        "law": name,
+                        "way": step["step"],
+                        "factor": factor,
+                        "excess": step["excess_after"],
+                        "divided": divided["value"],
+                        "lo": divided["lo"],
+                        "hi": divided["hi"],
+                    }
+
+
+def _through() -> Iterator[dict[str, Any]]:
+    """Yield θ and the failure of the worst fifth of tuples under both links, before and after ten times."""
+    for tuples in _TUPLES:
+        asked = ScaleQuestion(factor=_TEN, compute=_START, k=_K, tuples=tuples)
+        for step in slingshot_of(PUBLISHED[_LAW], [], asked)["steps"]:
+            if step["step"] != _LEFT_OUT:
+                for link, shares in step["links"].items():
+                    yield {"way": step["step"], "link": link, "tuples": tuples, **shares}
+
+
 def _settings(size: PageSize) -> dict[str, str]:
     corpus = novelty.TextCorpus()
     return {
@@ -234,6 +282,8 @@ def _settings(size: PageSize) -> dict[str, str]:
         "Large graphs": f"{size.skills:,} skills, {size.pieces:,} pieces of {_K} skills; θ = {_THETA:g}",
         "Hard skills": f"{_LOADING:.0%} of the variance of a piece’s score is its skills’",
         "Peeled graphs": " and ".join(f"{skills:,} skills" for skills in _PEELED),
+        "Slingshot": f"from the optimum of {_START:g} FLOP; a law fitted to {_FITTED[1]} of {_FITTED[0]}, "
+        f"{_SAMPLES} sets of runs drawn again",
         "Corpus of the bound": f"p_s = {corpus.skill:g}, p_t = {corpus.topic:g}, L = {corpus.sentences:.0e} "
         f"sentences (Yu et al. 2023)",
         "Leaderboard": f"Skill-Mix, full marks, {novelty.GENERATIONS} combinations for each model and k",

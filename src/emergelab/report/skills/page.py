@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,6 +21,8 @@ from emergelab.theory.scaling import LINKS, PUBLISHED
 
 _BETAS = (1.5, 2.0, 3.0, 4.0, 8.0)
 _SHARES = ((0.05, 8), (0.05, 16), (0.1, 4), (0.1, 8), (0.1, 16))
+_TEN = 10.0
+_BOTH = ("params and tokens", "linear")
 _WISHES = ((0.8, 0.9, 1), (0.8, 0.9, 2), (0.8, 0.9, 4), (0.9, 0.95, 1))
 
 
@@ -52,6 +55,20 @@ def _sections(content: SkillsInput) -> list[Section]:
             "exact worst case, and what the mean alone says (Markov).",
             figures=(figures.contours_by_k(), figures.contours_by_theta(), figures.contours_of_tuples()),
             tables=[_smallest_shares(), _needs()],
+        ),
+        Section(
+            name="slingshot",
+            title="Slingshot",
+            text="A scaling law says what more parameters, tokens or compute leave of the excess loss; a link, what "
+            "share θ of pieces then fails; the curves, what that says of tuples of skills. A model with a k′-th part "
+            "of another’s θ is as good at k′-tuples of joined pieces as the other is at single skills.\n\n"
+            f"From the optimum of {content.start:.3g} floating-point operations.",
+            figures=(
+                figures.slingshot(content),
+                figures.slingshot_theta(content),
+                figures.slingshot_curves(content),
+            ),
+            tables=[_divisions(content), _through(content)],
         ),
         Section(
             name="simulated",
@@ -99,6 +116,7 @@ def _found(content: SkillsInput) -> list[str]:
     over = (small["mean"] - small["exact"]).max()
     novel = content.board.filter("novel")
     shown = words.listing([f"{row['model']} at k = {row['k']}" for row in novel.to_dicts()]) or "no model"
+    single, pairs = (_of_tuples(content, _BOTH, size) for size in (1, 2))
     turn = jump(3.0)
     assert turn is not None  # noqa: S101 - 3 is above e
     return [
@@ -106,6 +124,11 @@ def _found(content: SkillsInput) -> list[str]:
             f"When {content.theta:.0%} of pieces of {content.k} skills fail, the worst fifth of skills fails "
             f"{float(exact):.3f} at most. The "
             f"theorem allows {float(first):.3f}, and Markov’s inequality {min(1.0, content.theta / 0.2):.3f}."
+        ),
+        (
+            "Ten times both parameters and tokens bring the worst fifth of pairs, under the linear link, from a "
+            f"failure of {pairs['failure_before']:.3f} at most to {pairs['failure_after']:.3f}; for single skills it "
+            f"was {single['failure_before']:.3f} before."
         ),
         (
             f"An adversary in a graph of {graphs[0]} meets the exact curve within {off:.4f}; in one of {graphs[-1]} "
@@ -163,6 +186,57 @@ def _needs() -> Table:
         "the excess per cloze answer. Numbers this far outside of what was fitted say how strong the claim is, "
         "not what to build.",
     )
+
+
+def _divisions(content: SkillsInput) -> Table:
+    ten = content.scaled.filter(pl.col("factor") == _TEN)
+    laws = ten["law"].unique(maintain_order=True).to_list()
+
+    def cell(law: str, way: str) -> str:
+        row = ten.row(by_predicate=(pl.col("law") == law) & (pl.col("way") == way), named=True)
+        value = f"{row['divided']:.2f}"
+        return value if row["lo"] is None else f"{value} ({row['lo']:.2f}–{row['hi']:.2f})"
+
+    return Table(
+        title="The excess is divided by",
+        columns=("Ten times", *(figures.law_name(law).replace("\n", " ") for law in laws)),
+        rows=[
+            (figures.way_name(way), *(cell(law, way) for law in laws))
+            for way in ten["way"].unique(maintain_order=True).to_list()
+        ],
+        note="In brackets 95 % intervals over resampled runs: E, which is known least, among them.",
+    )
+
+
+def _through(content: SkillsInput) -> Table:
+    lines = [
+        (
+            figures.way_name(row["way"]),
+            row["link"],
+            f"{row['theta_before']:.3f} → {row['theta_after']:.3f}",
+            *(_arrow(content, row, size) for size in (1, 2, 4)),
+        )
+        for row in content.through.filter(pl.col("tuples") == 1).to_dicts()
+    ]
+    return Table(
+        title="What that does to pieces and to tuples, under both links",
+        columns=("Ten times", "link", "θ", "worst fifth of skills", "of pairs", "of tuples of 4"),
+        rows=lines,
+        note=f"The law of {figures.law_name(content.law)}; failure at most, by the exact curve with k = {content.k}; "
+        "tuples of joined pieces. The excess per token is taken for the excess per cloze answer.",
+    )
+
+
+def _arrow(content: SkillsInput, row: dict[str, Any], size: int) -> str:
+    found = _of_tuples(content, (row["way"], row["link"]), size)
+    return f"{found['failure_before']:.3f} → {found['failure_after']:.3f}"
+
+
+def _of_tuples(content: SkillsInput, which: tuple[str, str], size: int) -> dict[str, Any]:
+    """Return what a way does under a link to tuples of some size."""
+    way, link = which
+    same = (pl.col("way") == way) & (pl.col("link") == link) & (pl.col("tuples") == size)
+    return content.through.row(by_predicate=same, named=True)
 
 
 def _attacks(content: SkillsInput) -> Table:
