@@ -24,7 +24,8 @@ class Archive:
             self._zip = module.ZipFile(path)
         except (module.BadZipFile, OSError, ValueError, NotImplementedError) as error:
             raise LogError(
-                f"{str(path)[:200]} is no whole zip archive: {error}. It may be cut off. Copy it again, or leave it out."
+                f"{str(path)[:200]} is no whole zip archive: {error}. It may be cut off. Copy it again, or leave it "
+                "out."
             ) from error
         self.most = most
         self.names = tuple(dict.fromkeys(self._zip.namelist()))
