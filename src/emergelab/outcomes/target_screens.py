@@ -90,7 +90,8 @@ def empty_targets(survey: Survey) -> Iterator[Finding]:
         tasks=tasks,
         systems=distinct(found, "system"),
         rows=rows,
-        message=f"{counted(items, 'item')} of {named(tasks)} ({rows:,} rows) ask for an answer without text or tokens.",
+        message=f"{counted(items, 'item')} of {named(tasks)} ({rows:,} rows) {'asks' if items == 1 else 'ask'} for "
+        "an answer without text or tokens.",
         consequence="Competence: whether such an answer counts as right depends on the scoring and on no skill; its "
         "loss is nothing or infinite.",
         details=found,
