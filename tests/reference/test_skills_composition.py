@@ -158,41 +158,30 @@ def test_nothing_complete_makes_empty_tables() -> None:
 
 @pytest.mark.slow
 def test_intervals_of_differences_cover_the_truth() -> None:
-    """The truth: the mean difference over very many composites of the same kind, each off the product by its own."""
+    """Composites are off the product, each by its own; the truth is the mean difference over many such tables."""
 
-    def simulate(seed: int, pairs: tuple[tuple[str, str], ...], items: int) -> pl.DataFrame:
+    def simulate(seed: int) -> pl.DataFrame:
         generator = np.random.default_rng(seed)
-        off = {pair: generator.normal(0, 0.6) for pair in pairs}
-        rates = {name: float(generator.uniform(0.5, 0.95)) for name in "abcdefgh"}
-        frame = simulated(lambda _: 0.5, (), [rates], items=items, seed=seed)
-        rows = []
-        for pair in pairs:
-            level = rates[pair[0]] * rates[pair[1]]
-            share = 1 / (1 + np.exp(-(np.log(level / (1 - level)) + off[pair])))
-            rows += asked(
-                "-".join(pair),
-                pair,
-                generator.random(items) < share,
-                system="s0",
-                checkpoint="c00",
-                train_tokens=1,
-            )
-        return pl.concat([frame, table(rows)])
+        rates = {name: float(generator.uniform(0.5, 0.95)) for name in SKILLS}
 
-    pairs = tuple(combinations("abcdefgh", 2))
-    truths, inside = [], []
-    estimates = []
-    for seed in range(120):
-        found = compose(rated(find_parts(simulate(seed, pairs, 80))), (ALL,))
-        row = found.comparisons.filter(
-            pl.col("group") == ALL, pl.col("measure") == BRIER,
-            pl.col("first") == "product", pl.col("second") == "minimum",
-        ).row(0, named=True)  # fmt: skip
-        estimates.append((row["difference"], row["difference_lo"], row["difference_hi"]))
-        truths.append(row["difference"])
-    mean = float(np.mean(truths))
-    inside = [lo <= mean <= hi for _, lo, hi in estimates]
-    assert 0.85 <= np.mean(inside) <= 1.0
+        def off(parts: np.ndarray) -> float:
+            level = float(np.prod(parts))
+            return float(1 / (1 + np.exp(-(np.log(level / (1 - level)) + generator.normal(0, 0.6)))))
+
+        return simulated(off, PAIRS, [rates], items=60, seed=seed)
+
+    rows = []
+    for seed in range(60):
+        found = compose(rated(find_parts(simulate(seed))), (ALL,)).comparisons
+        rows += found.filter(
+            pl.col("group") == ALL, pl.col("first") == "product", pl.col("second") == "minimum"
+        ).rows(named=True)
+    for measure in (BRIER, CRPS):
+        mine = [row for row in rows if row["measure"] == measure]
+        truth = float(np.mean([row["difference"] for row in mine]))
+        inside = np.mean([row["difference_lo"] <= truth <= row["difference_hi"] for row in mine])
+        # .95 of 60 has a standard error of .03; the skills' own rates move the truth from table to table.
+        assert 0.87 <= inside <= 1.0
 
 
 def matched_table(

@@ -167,27 +167,36 @@ def _with_units(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     # Singles of one skill are one unit, whichever tasks ask it.
     units = named.group_by("name", "skills", "k", maintain_order=True).first().with_row_index("unit")
     numbered = named.join(units.select("unit", "name", "skills"), on=["name", "skills"], how="left")
-    with_unit = joined.join(numbered.select("task", "key", "unit"), on=["task", "key"], how="left")
+    asked = numbered.select("task", "key", "unit").with_row_index("group")
+    with_unit = joined.join(asked, on=["task", "key"], how="left", maintain_order="left")
     return with_unit, units.select(pl.col(name).cast(kind) for name, kind in UNITS.items())
 
 
 def _asked(answers_and_units: tuple[pl.DataFrame, pl.DataFrame], places: pl.DataFrame) -> _Asked:
     answers, units = answers_and_units
+    # Numbers in the place of names: tables of ten million answers are joined by them.
+    numbered = answers.select(
+        *CELL,
+        "unit",
+        "group",
+        "right",
+        "input",
+        "target",
+        "piece",
+        label=_number("piece"),
+        given=_number("input"),
+    ).join(places.select("cell", *CELL), on=CELL, how="left")
     questions = (
-        answers.group_by("unit", "task", "piece")
-        .agg(pl.col("input").first(), pl.col("target").first())
-        .sort("unit", "task", "piece")
+        numbered.group_by("group", "label")
+        .agg(pl.col("unit", "piece", "input", "target", "given").first())
+        .sort("unit", "group", "piece")
         .with_row_index("item")
-        # What has no input shares it with nothing.
-        .with_columns(pl.coalesce("input", pl.format("\0{}", "item")).rank("dense").alias("cluster") - 1)
+        .with_columns(cluster=_cluster())
     )
     items = (
-        answers.select(*CELL, "unit", "task", "piece", "right")
-        .join(places.select("cell", *CELL), on=CELL, how="left")
+        numbered.select("cell", "group", "label", "right")
         .join(
-            questions.select("item", "cluster", "unit", "task", "piece"),
-            on=["unit", "task", "piece"],
-            how="left",
+            questions.select("item", "cluster", "unit", "group", "label"), on=["group", "label"], how="left"
         )
         .group_by("cell", "unit", "item", "cluster")
         .agg(pl.col("right").cast(pl.Float64).mean())
@@ -195,6 +204,17 @@ def _asked(answers_and_units: tuple[pl.DataFrame, pl.DataFrame], places: pl.Data
     )
     conformed = items.select(pl.col(name).cast(kind) for name, kind in ITEMS.items())
     return _Asked(units, conformed, questions)
+
+
+def _number(name: str) -> pl.Expr:
+    return pl.col(name).cast(pl.Categorical).to_physical()
+
+
+def _cluster() -> pl.Expr:
+    """Return the numbers of inputs, in the order of the items that first ask them; without one an item is alone."""
+    own = pl.col("item").cast(pl.Int64)
+    first = pl.when(pl.col("given").is_null()).then(own).otherwise(own.min().over("given"))
+    return first.rank("dense") - 1
 
 
 def _cases(items: pl.DataFrame, units: pl.DataFrame) -> pl.DataFrame:
