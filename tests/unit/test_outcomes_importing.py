@@ -1,11 +1,13 @@
 """`emergelab skills import`: what it writes, what it joins, what it refuses."""
 
+import re
+import shutil
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from emergelab.outcomes.reading import read_outcomes
+from emergelab.outcomes.reading import KNOWN, read_outcomes
 from emergelab.outcomes.schema import OUTCOMES
 from study_runs import command, refused
 
@@ -149,3 +151,38 @@ def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[
 def test_tables_of_systems_that_do_not_fit(tmp_path: Path, lines: tuple[str, ...], said: str):
     systems = written(tmp_path / "systems.csv", *lines)
     assert said in refused(*IMPORT, "harness", HARNESS, "--out", tmp_path / "a.csv", "--systems", systems)
+
+
+# The page about outcomes
+
+PAGE = (DATA.parents[2] / "docs" / "outcomes.md").read_text(encoding="utf-8")
+
+
+def test_the_page_tells_all_columns_and_names():
+    rows = [line.split(" | ") for line in PAGE.splitlines() if line.startswith("| `")]
+    told = {
+        row[0].strip("| `"): [name.strip("` |") for name in row[2].split(", ") if name.strip("` |")]
+        for row in rows
+    }
+    assert list(told) == list(OUTCOMES)
+    assert told == {name: list(KNOWN[name][1:] if name != "loss" else KNOWN[name][:-1]) for name in OUTCOMES}
+    for name in set(KNOWN) - set(OUTCOMES):
+        assert all(f"`{other}`" in PAGE for other in KNOWN[name])
+
+
+def test_what_the_page_shows_can_be_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    tables = re.findall(r"`(\w+\.csv)`[^`]*```csv\n(.*?)```", PAGE, re.DOTALL)
+    assert [name for name, _ in tables] == ["answers.csv", "skills.csv", "systems.csv"]
+    for name, content in tables:
+        (tmp_path / name).write_text(content)
+    shutil.copytree(HARNESS, tmp_path / "logs" / "harness")
+    shutil.copytree(INSPECT, tmp_path / "logs" / "inspect")
+    monkeypatch.chdir(tmp_path)
+    commands = re.findall(r"^    emergelab (skills import (?!run).*)$", PAGE, re.MULTILINE)
+    assert len(commands) == 4
+    systems = (tmp_path / "systems.csv").read_text().replace("EleutherAI/pythia-1b", "models/tiny")
+    (tmp_path / "systems.csv").write_text(systems.replace("main", "step1"))
+    for line in commands:
+        answer = command(*line.split(), *([] if "--force" in line else ["--force"]))
+        assert answer.code == 0, (line, answer)
+    assert "pythia-1b" in set(read_outcomes("outcomes.parquet").frame["system"])
