@@ -82,7 +82,7 @@ def test_a_past_that_breaks_its_forecasts_forbids_more():
     steps = lambda u: 0.05 + 0.4 * (u > np.log(3e10)) + 0.5 * (u > np.log(5e11))  # noqa: E731
     courses = {f"t{place}": Course((f"f{place}",), steps) for place in range(10)}
     found = ahead(panels(trained(courses, SIXTEEN, items=500)))
-    check = row_of(found.checks, metric="accuracy", factor=4.0)
+    check = row_of(found.checks, metric="accuracy", factor=4.0, kind="all")
     assert check["held"] < HELD
     for row in rows_of(found.rows, metric="accuracy", factor=4.0):
         assert not row["known"]
@@ -159,5 +159,7 @@ def test_many_checkpoints_are_tried_at_some():
 
 def test_every_factor_has_a_row_and_a_check():
     found = ahead(panels(trained(many(3), SIXTEEN, items=50)))
-    assert sorted(found.checks.filter(pl.col("metric") == "nats")["factor"]) == list(FACTORS)
+    for kind in ("all", "k", "skill"):
+        checks = found.checks.filter((pl.col("metric") == "nats") & (pl.col("kind") == kind))
+        assert sorted(checks["factor"]) == list(FACTORS)
     assert found.rows.group_by("kind", "name", "metric").len()["len"].unique().to_list() == [len(FACTORS)]

@@ -33,6 +33,8 @@ FEWEST_POINTS = 4
 LAST, LEVEL = "last value", "mean of the last three"
 POWER, LOGISTIC = "power law in compute", "logistic in log compute"
 ACCURACY, NATS = "accuracy", "nats"
+ALL = "all"
+_KINDS = ("k", "skill")
 
 _METHODS = {ACCURACY: (LAST, LEVEL, POWER, LOGISTIC), NATS: (LAST, LEVEL, POWER)}
 _BETTER = 0.9  # of the last value's score, which another method must not exceed to be preferred
@@ -71,6 +73,7 @@ CHECKS = pl.Schema(
     {
         "system": pl.String,
         "metric": pl.String,
+        "kind": pl.String,
         "factor": pl.Float64,
         "n": pl.Int32,
         "courses": pl.Int32,
@@ -80,7 +83,10 @@ CHECKS = pl.Schema(
         "error_of_last": pl.Float64,
     }
 )
-"""Back-tests: how many intervals held what came, the mean error and half width (of nats: in logarithms)."""
+"""Back-tests of all courses, and of those of a kind (k, skill): how many intervals held what came.
+
+The mean error and half width are shares for accuracy, and for nats differences of logarithms.
+"""
 
 
 @dataclass(frozen=True)
@@ -129,7 +135,7 @@ def ahead(given: Panels) -> Ahead:
             if series is not None:
                 found = _checked(series)
                 checks += found
-                rows += _rows(series, {float(str(one["factor"])): one for one in found})
+                rows += _rows(series, {(str(one["kind"]), float(str(one["factor"]))): one for one in found})
     return Ahead(pl.DataFrame(rows, schema=AHEAD), pl.DataFrame(checks, schema=CHECKS))
 
 
@@ -246,10 +252,8 @@ def _checked(series: _Series) -> list[dict[str, object]]:
         rule = _rule(series, told, until=cut)
         if rule is not None:
             found.append(_scores(series, told[cut], rule))
-    if not found:
-        return [_check(series, factor, None) for factor in FACTORS]
-    joined = tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
-    return [_check(series, factor, joined) for factor in FACTORS]
+    joined = tuple(np.concatenate(parts) for parts in zip(*found, strict=True)) if found else None
+    return [_check(series, (kind, factor), joined) for kind in (ALL, *_KINDS) for factor in FACTORS]
 
 
 def _rule(series: _Series, told: Mapping[int, _Told], *, until: int) -> _Rule | None:
@@ -296,12 +300,21 @@ def _scores(series: _Series, told: _Told, rule: _Rule) -> tuple[np.ndarray, ...]
     return factor[there], off[there], half[there], plain[there], course[there].astype(np.float64)
 
 
-def _check(series: _Series, factor: float, scored: tuple[np.ndarray, ...] | None) -> dict[str, object]:
-    row: dict[str, object] = {"system": series.system.name, "metric": series.metric, "factor": factor}
+def _check(
+    series: _Series, which: tuple[str, float], scored: tuple[np.ndarray, ...] | None
+) -> dict[str, object]:
+    kind, factor = which
+    row: dict[str, object] = {
+        "system": series.system.name,
+        "metric": series.metric,
+        "kind": kind,
+        "factor": factor,
+    }
     if scored is None:
         return row | {"n": 0, "courses": 0}
     farthest = np.inf if factor == FACTORS[-1] else factor * _NEAR
-    near = (scored[0] >= factor / _NEAR) & (scored[0] <= farthest)
+    kinds = np.array([panel.kind for panel in series.panels])[scored[4].astype(np.int64)]
+    near = (scored[0] >= factor / _NEAR) & (scored[0] <= farthest) & ((kinds == kind) | (kind == ALL))
     _, off, half, plain, course = (values[near] for values in scored)
     row |= {"n": off.size, "courses": np.unique(course).size}
     if not off.size:
@@ -314,7 +327,9 @@ def _check(series: _Series, factor: float, scored: tuple[np.ndarray, ...] | None
     }
 
 
-def _rows(series: _Series, checks: Mapping[float, Mapping[str, object]]) -> Iterator[dict[str, object]]:
+def _rows(
+    series: _Series, checks: Mapping[tuple[str, float], Mapping[str, object]]
+) -> Iterator[dict[str, object]]:
     """Yield the forecasts of skills alone and of k."""
     points = series.tokens.size
     cuts = _cuts(series)
@@ -325,7 +340,8 @@ def _rows(series: _Series, checks: Mapping[float, Mapping[str, object]]) -> Iter
         if panel.kind == "task":
             continue
         for at, factor in enumerate(FACTORS):
-            yield _named(series, row, factor) | _forecast((told, rule), (row, at), checks[factor], series)
+            asked = checks[ALL, factor], checks[panel.kind, factor]
+            yield _named(series, row, factor) | _forecast((told, rule), (row, at), asked, series)
 
 
 def _named(series: _Series, row: int, factor: float) -> dict[str, object]:
@@ -346,18 +362,21 @@ def _named(series: _Series, row: int, factor: float) -> dict[str, object]:
 
 
 def _forecast(
-    made: tuple[_Told | None, _Rule | None], at: tuple[int, int], check: Mapping[str, object], series: _Series
+    made: tuple[_Told | None, _Rule | None],
+    at: tuple[int, int],
+    checks: tuple[Mapping[str, object], Mapping[str, object]],
+    series: _Series,
 ) -> dict[str, object]:
     told, rule = made
-    reason = _unknown(check)
+    reason = _unknown(*checks)
     if told is None or rule is None or reason:
         return {"known": False, "reason": reason or "too few checkpoints"}
     middle, half = float(told.values[rule.method][at]), rule.width * float(told.spreads[at])
     if np.isnan(middle):
         return {"known": False, "reason": "a checkpoint is missing"}
     value, lo, hi = (_shown(series, end) for end in (middle, middle - half, middle + half))
-    held = float(str(check["held"]))
-    said = f"back-test: {held:.0%} of {check['n']} intervals held"
+    held = float(str(checks[0]["held"]))
+    said = f"back-test: {held:.0%} of {checks[0]['n']} intervals held"
     return {"value": value, "lo": lo, "hi": hi, "method": rule.method, "known": True, "reason": said}
 
 
@@ -365,13 +384,22 @@ def _shown(series: _Series, value: float) -> float:
     return float(np.clip(value, 0.0, 1.0)) if series.metric == ACCURACY else float(np.exp(value))
 
 
-def _unknown(check: Mapping[str, object]) -> str:
-    """Return why nothing can be said so far ahead; empty where something can."""
-    n, held = int(str(check["n"])), check.get("held")
-    if n < ENOUGH or held is None:
+def _unknown(every: Mapping[str, object], of_kind: Mapping[str, object]) -> str:
+    """Return why nothing can be said so far ahead; empty where something can.
+
+    Courses of the same kind must have held, too, where there are enough of their forecasts.
+    """
+    n = int(str(every["n"]))
+    if n < ENOUGH:
         return f"{f'only {n} forecasts' if n else 'no forecast'} of its past {'reach' if n else 'reaches'} as far"
-    if float(str(held)) < HELD:
-        return f"forecasts of its past held only {float(str(held)):.0%} of what came, at an aim of {COVERAGE:.0%}"
+    for check in (every, of_kind):
+        held = check.get("held")
+        if held is not None and int(str(check["n"])) >= ENOUGH and float(str(held)) < HELD:
+            which = "" if check is every else f" of this kind ({check['kind']})"
+            return (
+                f"forecasts of its past{which} held only {float(str(held)):.0%} of what came, at an aim of "
+                f"{COVERAGE:.0%}"
+            )
     return ""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from emergelab.analysis.skills.ahead import FACTORS
+from emergelab.analysis.skills.ahead import ALL, FACTORS
 from emergelab.analysis.skills.along_training import AlongTraining
 from emergelab.analysis.skills.emerging import AT_ONCE, NOT_REACHED, UNKNOWN, VERDICTS, WITHIN
 from emergelab.analysis.skills.order import AFTER, BEFORE, UNDECIDED
@@ -85,7 +85,7 @@ def _courses(found: AlongTraining) -> Table:
             words.figure(row["level"]) if row["level"] is not None else "half way between plateaus",
             threshold(row),
             _sharpness(row),
-            row["jump"] if row["metric"] != "accuracy" else row["verdict"],
+            row["verdict"] if row["metric"] == "accuracy" else row["jump"],
         )
         for row in asked.iter_rows(named=True)
     ]
@@ -270,7 +270,7 @@ def _checks(found: AlongTraining) -> Table:
             words.figure(row["half_width"]),
         )
         for row in found.ahead.checks.iter_rows(named=True)
-        if row["n"]
+        if row["n"] and row["kind"] == ALL
     ]
     return Table(
         title="How forecasts of the past fared",
