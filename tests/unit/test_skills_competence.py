@@ -252,6 +252,17 @@ def test_pieces_of_one_item_change_together():
     assert apart["hi"] - apart["lo"] < 0.65 * (together["hi"] - together["lo"])
 
 
+def test_no_change_is_no_certainty():
+    answers = [("s", c, task, "f", str(i), i < 9) for c in "12" for task in "tu" for i in range(18)]
+    frame = outcomes(answers, input=[str(i) for _ in range(4) for i in range(18)])
+    row = row_of(changes(pieces_of(frame), "skill"), measure="success")
+    # As if one item of twenty had gained and one lost, Student's quantile with 17 degrees of freedom.
+    assert (row["change"], row["p"]) == (0.0, 1.0)
+    assert (row["lo"], row["hi"]) == pytest.approx(
+        (-2.110 * math.sqrt(2) / 20, 2.110 * math.sqrt(2) / 20), rel=1e-3
+    )
+
+
 def test_p_values_are_adjusted_for_all_of_a_measure():
     found = changes(pieces_of(outcomes(_course(lambda _: False, lambda i: i < 8))), "skill")
     twice = [(system, *answer[1:]) for system in "ab" for answer in _course(lambda _: False, lambda i: i < 8)]

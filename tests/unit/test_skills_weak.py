@@ -54,10 +54,13 @@ def _posterior(failed: np.ndarray, asked: np.ndarray, threshold: float) -> float
     return parts[1] / parts[0]
 
 
-def test_the_mean_is_that_of_the_hierarchical_model():
-    failed, asked = np.array([0, 1, 5, 7, 2]), np.array([10, 8, 9, 7, 12])
-    found = weak_share(failed / asked, asked.astype(float), [0.3])[0]
-    assert found.corrected.value == pytest.approx(_posterior(failed, asked, 0.3), abs=0.01)
+@pytest.mark.parametrize(
+    ("failed", "asked"), [([0, 1, 5, 7, 2], [10, 8, 9, 7, 12]), ([0, 0], [2, 3]), ([1, 2, 0], [4, 4, 4])]
+)
+def test_the_mean_is_that_of_the_hierarchical_model(failed: list[int], asked: list[int]):
+    counts, pieces = np.array(failed), np.array(asked)
+    found = weak_share(counts / pieces, pieces.astype(float), [0.3])[0]
+    assert found.corrected.value == pytest.approx(_posterior(counts, pieces, 0.3), abs=0.01)
 
 
 @given(
