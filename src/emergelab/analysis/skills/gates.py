@@ -26,7 +26,7 @@ from emergelab.rng import Stream
 
 ALL = "all"
 UNDECIDED, NEITHER = "undecided", "no single"
-BOTH, CURVES, ITEMS, DISAGREE = "curves and items", "curves", "items", "curves and items disagree"
+BOTH, CURVES, ITEMS, DISAGREE = "curves and items", "curves", "items", "curves, but not items"
 FEWEST_CHECKPOINTS = 5
 _MOST = 0.5  # of a composite's failures
 _SIGNIFICANT = 0.05
@@ -85,8 +85,9 @@ VERDICTS = pl.Schema(
     }
 )
 """What follows for each composite: which single its curve `follows`, by which its items are lost (`loses_by`), and the
-`gate`: what the two say, where they do not disagree. `constant_error` and `joint_error` are errors as in `GATES`, of a
-constant and of all parts together."""
+`gate`: what the two say, where they do not disagree. They do where a curve is followed, but the part's failures explain
+less than half of the composite's. `constant_error` and `joint_error` are errors as in `GATES`, of a constant and of
+all parts together."""
 
 
 @dataclass(frozen=True)
@@ -320,16 +321,11 @@ def _gate(
         return (loses_by, ITEMS) if follows == UNDECIDED else (UNDECIDED, DISAGREE)
     if follows == UNDECIDED:
         return UNDECIDED, None
-    if follows in skills and _outdone(list(skills).index(follows), lost):
+    own = lost[list(skills).index(follows)] if follows in skills else None
+    # Where the part was right, too, the composite mostly failed: its curve only goes along.
+    if own is not None and own["lost_hi"] < _MOST:
         return UNDECIDED, DISAGREE
     return follows, CURVES
-
-
-def _outdone(position: int, lost: Sequence[dict[str, float] | None]) -> bool:
-    """Tell whether the failures of another part explain clearly more of the composite's."""
-    own = lost[position]
-    others = [one for place, one in enumerate(lost) if place != position and one]
-    return own is not None and any(one["lost_lo"] > own["lost_hi"] for one in others)
 
 
 def _lost(parts: Parts, source: Stream) -> dict[tuple[int, str | None, int], dict[str, float]]:

@@ -251,6 +251,12 @@ def _shown(found: Composed, table: pl.DataFrame) -> pl.DataFrame:
     return table.filter(~pl.col("composite").is_in(found.left_out["task"].implode()))
 
 
+def _kept_first(found: Composed, table: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows by name, those of composites that verdicts leave out last."""
+    left = pl.col("composite").is_in(found.left_out["task"].implode())
+    return table.sort(left, "composite")
+
+
 def _prices(found: Composed) -> Iterator[str]:
     rows = _shown(found, found.carried).filter(
         pl.col("group") == ALL, pl.col("complete"), pl.col("price").is_not_null()
@@ -297,17 +303,18 @@ def _gates(found: Composed) -> Iterator[str]:
     if rows.is_empty():
         return
     gated: dict[str, list[str]] = {}
-    for skill, composite in rows.select("gate", "composite").iter_rows():
-        gated.setdefault(skill, []).append(composite)
+    for skill, by, composite in rows.select("gate", "by", "composite").iter_rows():
+        gated.setdefault(gates.DISAGREE if by == gates.DISAGREE else skill, []).append(composite)
     named = [
         f"{skill} gates {words.listing(composites)}"
         for skill, composites in gated.items()
-        if skill not in {gates.UNDECIDED, gates.NEITHER}
+        if skill not in {gates.UNDECIDED, gates.NEITHER, gates.DISAGREE}
     ]
     rest = [
         f"{text} for {words.listing(gated[name])}"
         for name, text in (
             (gates.NEITHER, "no single explains more than a constant"),
+            (gates.DISAGREE, "a single’s curve is followed, yet most failures fall where it is right,"),
             (gates.UNDECIDED, "undecided"),
         )
         if name in gated
@@ -400,8 +407,8 @@ def _ordered(scores: pl.DataFrame) -> list[dict[str, Any]]:
 def _number(row: Mapping[str, Any]) -> str:
     if row["number"] is None:
         return words.MISSING
-    ends = words.span(words.figure(row["number_least"]), words.figure(row["number_most"]))
-    return f"{words.figure(row['number'])} ({ends})"
+    least, most = (words.figure(row[name]) for name in ("number_least", "number_most"))
+    return least if least == most else f"{words.figure(row['number'])} ({least} to {most})"
 
 
 def _comparison_table(found: Composed) -> Table:
@@ -433,8 +440,10 @@ def _comparison_table(found: Composed) -> Table:
 
 
 def _gate_table(found: Composed) -> Table:
-    named = found.gates.verdicts.filter(pl.col("group") == ALL)
+    named = _kept_first(found, found.gates.verdicts.filter(pl.col("group") == ALL))
     parts = found.gates.parts.filter(pl.col("group") == ALL)
+    keys = ["group", "system", "composite"]
+    verdicts = found.gates.verdicts.select(*keys, "gate", "by", "follows", "follows_reason", "loses_by")
     lost: dict[str, list[str]] = {}
     for row in parts.filter(pl.col("lost").is_not_null()).iter_rows(named=True):
         lost.setdefault(row["composite"], []).append(f"{row['skill']} {with_interval(row, 'lost')}")
@@ -443,7 +452,7 @@ def _gate_table(found: Composed) -> Table:
             row["composite"],
             row["gate"],
             row["by"] or words.MISSING,
-            row["follows_reason"] if row["follows"] == gates.UNDECIDED else row["follows"],
+            words.MISSING if row["follows"] == gates.UNDECIDED else row["follows"],
             "; ".join(lost.get(row["composite"], [])) or words.MISSING,
             str(row["checkpoints"]),
         )
@@ -455,33 +464,32 @@ def _gate_table(found: Composed) -> Table:
         rows=rows,
         note="A curve follows the single that predicts it best at checkpoints left out (factor times power), if by "
         "Fisher’s test of signs over blocks of checkpoints it does better than every other single and than a constant. "
-        "Failures lost: the share of the composite’s failures that would not be if the part never failed on the same "
-        "input; known where that was asked. Composites that verdicts leave out are here, too.",
+        "Where that part’s failures explain less than half, it is no gate. Failures lost: the share of the composite’s "
+        "failures that would not be if the part never failed on the same input; known where that was asked. Composites "
+        "that verdicts leave out are here, too.",
         name="composition-gates",
-        whole=found.gates.parts,
+        whole=found.gates.parts.join(verdicts, on=keys, how="left", nulls_equal=True, maintain_order="left"),
     )
 
 
 def _price_table(found: Composed) -> Table:
-    shown = found.carried.filter(pl.col("group") == ALL, pl.col("complete"))
+    shown = _kept_first(found, found.carried.filter(pl.col("group") == ALL, pl.col("complete")))
     rows = [
         (
             row["composite"],
             " + ".join(row["skills"][position] for position in row["matched"]),
-            str(row["items"]),
             with_interval(row, "if_right"),
             words.share(row["expected"]),
             with_interval(row, "price"),
             with_interval(row, "if_wrong"),
             _ratio(row),
-            with_interval(row, "gap"),
         )
         for row in shown.head(_MOST_ROWS).iter_rows(named=True)
     ]
     return Table(
         title="Item by item: the price of composing",
-        columns=("Composite", "parts asked on its inputs", "items", "right if they are", "expected", "price",
-                 "right if one is not", "odds ratio", "product less rate"),
+        columns=("Composite", "parts asked on its inputs", "right if they are", "expected", "price",
+                 "right if one is not", "odds ratio"),
         rows=rows,
         note="Price: what success lacks where the matched parts are right, against the rates of the other parts. Below "
         "0 the composite is easier than its parts alone, which were asked on other inputs. The odds ratio is "
