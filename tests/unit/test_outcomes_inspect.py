@@ -208,6 +208,16 @@ def test_an_archive_that_lies_about_its_size_unpacks_no_further(tmp_path: Path):
         read(path)
 
 
+def test_what_zstandard_packed_is_bounded_too(tmp_path: Path):
+    path = tmp_path / "bomb.eval"
+    module = archives._zipfile()
+    with module.ZipFile(path, "w", module.ZIP_ZSTANDARD) as archive:
+        archive.writestr("header.json", b"0" * 50_000_000)
+    assert path.stat().st_size < 10_000
+    with Archive(path, most=1000) as archive, pytest.raises(LogError, match=r"to more than 1,000 bytes"):
+        archive.read("header.json")
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_damaged_archives(tmp_path: Path, version: str):
     (whole,) = (DATA / version).glob("plurals*")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emergelab.outcomes.conversions import as_flags, as_numbers, as_skills, as_text
@@ -289,6 +289,7 @@ ANSWERS = st.lists(
 )
 
 
+@settings(max_examples=50)
 @given(answers=ANSWERS, suffix=st.sampled_from([".parquet", ".csv", ".jsonl"]))
 def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, answers: list[dict], suffix: str):
     kinds = {name: OUTCOMES[name] for name in answers[0]}

@@ -6,11 +6,14 @@ import zipfile
 import zlib
 from pathlib import Path
 from types import ModuleType, TracebackType
+from typing import IO
 
 from emergelab.outcomes.logs import LogError
 
 _MOST = 128 << 20  # bytes of one member; one frame of Inspect's Zstandard members holds 200 MiB
 _MOST_MEMBERS = 2_000_000
+# Python unpacks all that it has read of a packed member, as much as it may be: a step of 4 KiB is 128 MiB at most.
+_STEP = 4096
 
 
 class Archive:
@@ -52,7 +55,7 @@ class Archive:
         """Return a member's bytes. Raises LogError for too many, whatever the archive says of them, and for damage."""
         try:
             with self._zip.open(name) as member:
-                content = member.read(self.most + 1)
+                content = self._bounded(member)
         except NotImplementedError as error:
             raise LogError(
                 f"{str(self._path)[:200]} is compressed with Zstandard, which this Python cannot unpack. Python 3.14 "
@@ -71,6 +74,15 @@ class Archive:
                 "read up to there. Leave this log out."
             )
         return content
+
+    def _bounded(self, member: IO[bytes]) -> bytes:
+        """Return a member's first bytes, one more than are allowed. Each step unpacks a few packed kilobytes."""
+        pieces: list[bytes] = []
+        left = self.most + 1
+        while left > 0 and (piece := member.read(min(_STEP, left))):
+            pieces.append(piece)
+            left -= len(piece)
+        return b"".join(pieces)
 
     def _damaged(self, name: str, problem: str) -> LogError:
         return LogError(
