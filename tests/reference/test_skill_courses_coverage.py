@@ -41,7 +41,7 @@ def test_intervals_of_shifts_hold_the_shift(later: float):
             row = row_of(found, axis="tokens", against=against)
             held[against] += row["shift_lo"] <= truth <= row["shift_hi"]
     for count in held.values():
-        assert 0.87 * SYSTEMS <= count
+        assert count >= 0.87 * SYSTEMS
 
 
 @pytest.mark.slow

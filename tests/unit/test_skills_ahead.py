@@ -119,6 +119,15 @@ def test_the_checkpoint_before_training_is_not_forecast_from():
     assert one.equals(other)
 
 
+def test_of_checkpoints_at_one_place_the_last_is_taken():
+    courses = many(4)
+    whole = trained(courses, [*SIXTEEN[:8], SIXTEEN[7], *SIXTEEN[8:]], items=200)
+    without = whole.filter(pl.col("checkpoint") != "at 7")
+    one, other = (ahead(panels(frame)).rows.filter(pl.col("metric") == "nats") for frame in (whole, without))
+    assert one.equals(other)
+    assert ahead(panels(whole.with_columns(train_tokens=pl.lit(10**10, pl.Int64)))).rows["known"].sum() == 0
+
+
 def test_a_back_test_learns_from_the_past_alone():
     """What comes behind a checkpoint changes nothing that was forecast at it, nor the rule."""
     generator = stream(3, "past").generator()

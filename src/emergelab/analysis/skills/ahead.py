@@ -140,8 +140,8 @@ def ahead(given: Panels) -> Ahead:
 
 
 def _series(system: System, metric: str) -> _Series | None:
-    """Return all courses of a system; None where none has a value."""
-    trained = system.tokens > 0
+    """Return all courses of a system; None where none has a value. Of checkpoints at one place the last is taken."""
+    trained = (system.tokens > 0) & (system.tokens != np.append(system.tokens[1:], np.nan))
     panels = tuple(
         panel
         for panel in (*system.numbers, *system.skills, *system.tasks)

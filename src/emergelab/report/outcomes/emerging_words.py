@@ -88,8 +88,14 @@ def _silent(found: AlongTraining) -> str:
     )
 
 
+def _verdicts(found: AlongTraining) -> pl.DataFrame:
+    """Return the courses of tasks along tokens, or along loss where tokens are not known."""
+    along = [found.emerging.verdicts("task", axis) for axis in ("tokens", "loss")]
+    return next((rows for rows in along if rows.height), along[0])
+
+
 def _crossed(found: AlongTraining) -> str:
-    rows = found.emerging.verdicts()
+    rows = _verdicts(found)
     if rows.is_empty():
         return "No task has trained checkpoints enough for a course."
     counts = Counter(rows["crossed"].to_list())
@@ -104,7 +110,7 @@ def _crossed(found: AlongTraining) -> str:
 
 
 def _jumps(found: AlongTraining) -> str:
-    counts = Counter(found.emerging.verdicts()["verdict"].to_list())
+    counts = Counter(_verdicts(found)["verdict"].to_list())
     if not counts:
         return ""
     parts = {
@@ -122,9 +128,10 @@ def _jumps(found: AlongTraining) -> str:
 
 
 def _order(found: AlongTraining) -> str:
-    test = found.order.tests.get("tokens")
+    axes = found.order.rows["axis"].to_list()
+    test = found.order.tests.get("tokens" if "tokens" in axes else "loss")
     missing = found.order.unmeasured
-    if test is None or found.order.rows.is_empty():
+    if test is None or not axes:
         return "No composite has all of its parts measured alone." if missing else ""
     pairs = test.pairs_after + test.pairs_before + test.pairs_undecided
     said = (
@@ -198,29 +205,32 @@ def _ahead(found: AlongTraining) -> str:
     ten = rows.filter(pl.col("factor") == FACTORS[-1])
     if ten.is_empty():
         return "There are too few checkpoints to forecast from."
-    said = [
-        _of_system(str(system), part, rows) for (system,), part in ten.group_by("system", maintain_order=True)
-    ]
-    return " ".join(said)
+    parts = ten.partition_by("system", as_dict=True, maintain_order=True)
+    told = [_told(str(system), part) for (system,), part in parts.items() if part["known"].any()]
+    unknown = [str(system) for (system,), part in parts.items() if not part["known"].any()]
+    return " ".join([*told, *([_unknown(unknown, rows)] if unknown else [])])
 
 
-def _of_system(system: str, ten: pl.DataFrame, rows: pl.DataFrame) -> str:
+def _told(system: str, ten: pl.DataFrame) -> str:
     known = ten.filter(pl.col("known"))
-    if known.height:
-        told = [
-            f"{row['name']} from {words.share(row['now'])} to {words.share(row['value'])} [{words.share(row['lo'])}, "
-            f"{words.share(row['hi'])}]"
-            for row in known.iter_rows(named=True)
-        ]
-        wide = known.filter(pl.col("hi") - pl.col("lo") > _WIDE).height == known.height
-        said = ": too wide to tell a gain from a loss" if wide else ""
-        return f"{system}, accuracy at ten times the training: {words.listing(told)} (90 % intervals{said})."
-    nearer = rows.filter((pl.col("system") == system) & pl.col("known"))["factor"].max()
-    if nearer is None:
-        return f"{system}: nothing can be said, for {ten['reason'][0]}."
+    told = [
+        f"{row['name']} from {words.share(row['now'])} to {words.share(row['value'])} [{words.share(row['lo'])}, "
+        f"{words.share(row['hi'])}]"
+        for row in known.iter_rows(named=True)
+    ]
+    wide = known.filter(pl.col("hi") - pl.col("lo") > _WIDE).height == known.height
+    said = ": too wide to tell a gain from a loss" if wide else ""
+    return f"{system}, accuracy at ten times the training: {words.listing(told)} (90 % intervals{said})."
+
+
+def _unknown(systems: list[str], rows: pl.DataFrame) -> str:
+    """Say of which systems nothing is said, and how far ahead something is."""
+    known = rows.filter(pl.col("known") & pl.col("system").is_in(systems))
+    nearer = known.group_by("system", maintain_order=True).agg(pl.col("factor").max())
+    reach = [f"{_TIMES}{factor:g} for {system}" for system, factor in nearer.iter_rows()]
     return (
-        f"{system}: nothing can be said of ten times the training, for {ten['reason'][0]}; forecasts reach "
-        f"{_TIMES}{nearer:g}."
+        f"Of ten times the training nothing can be said for {words.listing(systems)}: no back-test on their own past "
+        f"reaches as far and holds{f'; forecasts reach {words.listing(reach)}' if reach else ''}."
     )
 
 
