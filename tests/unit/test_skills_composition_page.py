@@ -139,3 +139,23 @@ def test_the_command_prints_laws_and_verdicts(tmp_path: Path, capsys: pytest.Cap
     printed = capsys.readouterr().out
     assert "union bound" in printed
     assert "composites have all parts measured" in printed
+
+
+def test_large_tables_are_thinned_and_cut_and_say_so() -> None:
+    names = [f"k{place:02}" for place in range(11)]
+    pairs = list(combinations(names, 2))
+    rates = [{name: 0.5 + 0.03 * rank for rank, name in enumerate(names)}] * 8
+    frame = simulated(lambda rates: float(np.prod(rates)), pairs, rates, items=4)
+    frame = frame.with_columns(input=pl.col("piece").str.extract(r"(\d)$"), target=pl.lit("t"))
+    made = section(CompositionInput(found=composed(frame, NONE)))
+    scatter = made.figures[0].figure()
+    assert "About 400 dots" in scatter.caption
+    assert (
+        scatter.information.frame.filter(pl.col("mark") == "point")["panel"].value_counts()["count"].max()
+        <= 400
+    )
+    gates = next(one for one in made.tables if one.name == "composition-gates")
+    assert len(gates.rows) == 40
+    assert "The first 40 of 55 are here" in gates.note
+    assert gates.whole is not None
+    assert gates.whole["composite"].n_unique() == 55

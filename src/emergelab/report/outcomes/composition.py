@@ -26,6 +26,8 @@ _EQUAL = "as predicted"
 _RATE = Axis(title="predicted", ends=(0.0, 1.0), form=".1~f")
 _OBSERVED = Axis(title="observed", ends=(0.0, 1.0), form=".1~f")
 _CRPS = "CRPS (0 is best)"
+_MOST_POINTS = 400  # of a system in a panel
+_MOST_COMPOSITES = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +98,7 @@ def _predicted(found: Composed) -> Plot:
         short="observed against predicted",
         caption="A dot is a composite at a checkpoint of a system. On the line the law is right; below it composites "
         "do worse than predicted. No dot can lie above the minimum or below the union bound, but for chance, if "
-        "skills do in company what they do alone.",
+        f"skills do in company what they do alone.{_thinned(found)}",
         frame=pl.concat(frames).with_columns(series_rank=pl.lit(0)),
         x=_RATE,
         y=_OBSERVED,
@@ -105,10 +107,22 @@ def _predicted(found: Composed) -> Plot:
     )
 
 
+def _thinned(found: Composed) -> str:
+    """Say what is not drawn."""
+    cases = found.whole.predictions.filter(pl.col("law") == "product")
+    said = ""
+    if cases["system"].n_unique() > len(_systems(found)):
+        said += f" Only the first {len(_systems(found))} systems are drawn."
+    if cases.group_by("system").len()["len"].max() > _MOST_POINTS:  # pyright: ignore[reportOperatorIssue, reportOptionalOperand]
+        said += f" About {_MOST_POINTS} dots of each system are drawn, evenly; the table of laws counts all."
+    return said
+
+
 def _points(found: Composed, law: str, system: str) -> dict[str, Any]:
     here = found.whole.predictions.filter(
         pl.col("law") == law, pl.col("held_out").is_null(), pl.col("system") == system
     ).drop_nulls("predicted")
+    here = here.gather_every(max(1, -(-here.height // _MOST_POINTS)))
     return {"x": here["predicted"].to_list(), "y": here["rate"].to_list()}
 
 
@@ -197,6 +211,7 @@ def _prices(found: Composed) -> Forest | None:
     order = found.carried.filter(pl.col("group") == ALL, pl.col("price").is_not_null()).sort(
         "price", descending=True
     )["composite"]
+    order = [*order[:_MOST_COMPOSITES]]
     left = set(found.left_out["task"])
     # Those that show their skills come first.
     places = {name: place for place, name in enumerate(sorted(order, key=lambda name: name in left))}
@@ -213,15 +228,16 @@ def _prices(found: Composed) -> Forest | None:
             "n": row["items"],
         }
         for row in shown.iter_rows(named=True)
-        if row["system"] in _systems(found)
+        if row["system"] in _systems(found) and row["composite"] in places
     ]
+    more = f" The {len(order)} with the highest price are drawn." if len(order) == _MOST_COMPOSITES else ""
     return Forest(
         name="price-of-composing",
         title="The price of composing",
         short="price of composing",
         caption="What composites lack where the parts that were asked on the same input are right, against the rates "
         "of their other parts: 0 if composing is free. Below 0 a composite is easier than its parts were alone. "
-        "Verdicts leave out those that do not show their skills. Bars are 95 % intervals over items.",
+        f"Verdicts leave out those that do not show their skills. Bars are 95 % intervals over items.{more}",
         frame=pl.DataFrame(marks, schema=FRAME),
         x=Axis(title="price (success rate)", form=".1~f"),
         colours=_systems(found),

@@ -466,7 +466,7 @@ def _gate_table(found: Composed) -> Table:
         "Fisher’s test of signs over blocks of checkpoints it does better than every other single and than a constant. "
         "Where that part’s failures explain less than half, it is no gate. Failures lost: the share of the composite’s "
         "failures that would not be if the part never failed on the same input; known where that was asked. Composites "
-        "that verdicts leave out are here, too.",
+        f"that verdicts leave out are here, too.{_cut(named)}",
         name="composition-gates",
         whole=found.gates.parts.join(verdicts, on=keys, how="left", nulls_equal=True, maintain_order="left"),
     )
@@ -493,10 +493,15 @@ def _price_table(found: Composed) -> Table:
         rows=rows,
         note="Price: what success lacks where the matched parts are right, against the rates of the other parts. Below "
         "0 the composite is easier than its parts alone, which were asked on other inputs. The odds ratio is "
-        "Mantel and Haenszel’s over checkpoints: above 1, items whose part is right are right more often.",
+        "Mantel and Haenszel’s over checkpoints: above 1, items whose part is right are right more "
+        f"often.{_cut(shown)}",
         name="composition-items",
         whole=found.carried.with_columns(pl.col("matched").cast(pl.List(pl.String))),
     )  # fmt: skip
+
+
+def _cut(rows: pl.DataFrame) -> str:
+    return f" The first {_MOST_ROWS} of {rows.height} are here." if rows.height > _MOST_ROWS else ""
 
 
 def _ratio(row: Mapping[str, Any]) -> str:
