@@ -43,6 +43,7 @@ _CLOSE = 1e-13  # relative, of the exact curve's roots
 _ROOM = 1e-12  # for rounding, at the ends of a bracket
 
 Points = Float64[np.ndarray, "*points"]
+Counts = Float64[np.ndarray, "*counts_and_points"]
 
 
 class Curve(StrEnum):
@@ -220,7 +221,7 @@ def require_known_limit(curve: Curve, graph: FiniteGraph | None) -> None:
 def _failure(curve: Curve, theta: Points, alpha: Points, k: Points, graph: FiniteGraph | None) -> Points:
     match curve:
         case Curve.exact:
-            return _exact_failure(theta, alpha, k)
+            return exact_failure(theta, alpha, Needed.alike(k))
         case Curve.markov:
             return np.minimum(theta / alpha, 1.0)
         case _:
@@ -231,7 +232,7 @@ def _failure(curve: Curve, theta: Points, alpha: Points, k: Points, graph: Finit
 def _share(curve: Curve, theta: Points, beta: Points, k: Points, graph: FiniteGraph | None) -> Points:
     match curve:
         case Curve.exact:
-            return _exact_share(theta, beta, k)
+            return exact_share(theta, beta, Needed.alike(k), 1 / beta)
         case Curve.markov:
             return 1 / beta
         case _:
@@ -289,56 +290,94 @@ def increasing_root(
         return np.asarray(elementwise.find_root(function, bracket, args=arguments).x, dtype=np.float64)
 
 
-def _exact_failure(theta: Points, alpha: Points, k: Points) -> Points:
-    cut = _upper_quantile(theta, alpha, k)
-    mean = k * alpha
+@dataclass(frozen=True)
+class Needed:
+    """How many skills pieces need at each point: k [counts, points], with probabilities `weights` [counts].
+
+    X is the number of a piece's skills that lie in a set of measure α: a mixture of binomials.
+    """
+
+    k: Float64[np.ndarray, "counts points"]
+    weights: Float64[np.ndarray, " counts"]
+
+    @staticmethod
+    def alike(k: Points) -> Needed:
+        """Return pieces that all need `k` skills."""
+        return Needed(k[None, :], np.ones(1))
+
+    @property
+    def mean(self) -> Points:
+        """The mean number of skills."""
+        return self.weights @ self.k
+
+    def at(self, chosen: np.ndarray) -> Needed:
+        """Return some of the points."""
+        return Needed(self.k[:, chosen], self.weights)
+
+    def above(self, t: Points, alpha: Points) -> Points:
+        """Return P(X > t)."""
+        return self.weights @ skills_above(t, alpha, self.k)
+
+    def slope(self, t: Points, alpha: Points) -> Points:
+        """Return the derivative of E max(X - t, 0) by α: E k P(Y ≥ t), Y the number among all skills but one."""
+        return self.weights @ (self.k * at_least_elsewhere(t, alpha, self.k))
+
+    def excess(self, t: Points, alpha: Points) -> Points:
+        """Return E max(X - t, 0)."""
+        return np.maximum(alpha * self.slope(t, alpha) - t * self.above(t, alpha), 0.0)
+
+    def quantile(self, theta: Points, alpha: Points) -> Points:
+        """Return the least t with P(X > t) ≤ θ, by bisection."""
+        high = self.k.max(axis=0)
+        low = np.full_like(high, -1.0)
+        for _ in range(int(np.ceil(np.log2(high.max(initial=1) + 1)))):
+            middle = np.ceil((low + high) / 2)
+            enough = self.above(middle, alpha) <= theta
+            low, high = np.where(enough, low, middle), np.where(enough, middle, high)
+        return high
+
+    def quantile_near(self, guess: Points, theta: Points, alpha: Points) -> Points:
+        """Return `quantile`, which takes a moment where the guess is right."""
+        right = (self.above(guess, alpha) <= theta) & (self.above(guess - 1, alpha) > theta)
+        found = guess.copy()
+        found[~right] = self.at(~right).quantile(theta[~right], alpha[~right])
+        return found
+
+
+def exact_failure(theta: Points, alpha: Points, needed: Needed) -> Points:
+    """Return E[X; X in its top θ] over its mean: the exact worst failure of a set of measure α."""
+    cut = needed.quantile(theta, alpha)
     # Where fewer than θ of the pieces touch the worst skills at all, all of these may fail.
-    return np.minimum((cut * theta + _excess(cut, alpha, k)) / mean, 1.0)
+    return np.minimum((cut * theta + needed.excess(cut, alpha)) / (needed.mean * alpha), 1.0)
 
 
-def _upper_quantile(theta: Points, alpha: Points, k: Points) -> Points:
-    """Return the least t with P(X > t) ≤ θ for X ~ Binomial(k, α), by bisection."""
-    low, high = np.full_like(k, -1.0), k
-    for _ in range(int(np.ceil(np.log2(k.max(initial=1) + 1)))):
-        middle = np.ceil((low + high) / 2)
-        enough = skills_above(middle, alpha, k) <= theta
-        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-    return high
-
-
-def skills_above(t: Points, alpha: Points, k: Points) -> Points:
+def skills_above(t: Points, alpha: Points, k: Counts) -> Counts:
     """Return P(X > t) for X ~ Binomial(k, α) and t = 0 ... k."""
     inside = t < k
     return np.where(inside, special.betainc(t + 1, np.where(inside, k - t, 1.0), alpha), 0.0)
 
 
-def at_least_elsewhere(t: Points, alpha: Points, k: Points) -> Points:
+def at_least_elsewhere(t: Points, alpha: Points, k: Counts) -> Counts:
     """Return P(Y ≥ t) for Y ~ Binomial(k - 1, α): the probability that the other skills make up for t."""
     inside = (t > 0) & (t < k)
     found = special.betainc(np.where(inside, t, 1.0), np.where(inside, k - t, 1.0), alpha)
     return np.where(inside, found, np.where(t <= 0, 1.0, 0.0))
 
 
-def _excess(t: Points, alpha: Points, k: Points) -> Points:
-    """Return E max(X - t, 0) for X ~ Binomial(k, α)."""
-    return np.maximum(k * alpha * at_least_elsewhere(t, alpha, k) - t * skills_above(t, alpha, k), 0.0)
-
-
-def _exact_share(theta: Points, beta: Points, k: Points) -> Points:
-    """Solve the exact curve for α by Newton's method within a bracket.
+def exact_share(theta: Points, beta: Points, needed: Needed, most: Points) -> Points:
+    """Solve the exact curve for α, up to `most`, by Newton's method within a bracket.
 
     E[X; X in its top θ] = min over t of θt + E max(X - t, 0) (Rockafellar and Uryasev 2000), and for every t that less
-    kαβθ is convex in α, so that its tangent at the minimising t leads on.
+    k̄αβθ is convex in α, so that its tangent at the minimising t leads on.
     """
-    points = theta, beta, k
-    low = -np.expm1(np.log1p(-theta) / k)  # there all edges of the worst skills may fail
-    high = 1 / beta
-    alpha, cut = low.copy(), np.ones_like(low)
+    low = -np.expm1(np.log1p(-theta) / needed.k.max(axis=0))  # there all edges of the worst skills may fail
+    high = most
+    alpha, cut = np.minimum(low, high), np.ones_like(low)
     left = np.arange(alpha.size)
     for _ in range(_STEPS):
-        now, here = alpha[left], [value[left] for value in points]
-        cut[left] = np.maximum(_quantile_near(cut[left], here[0], now, here[2]), 1.0)
-        value, step = _tangent(cut[left], now, *here)
+        now, some, here = alpha[left], needed.at(left), (theta[left], beta[left])
+        cut[left] = np.maximum(some.quantile_near(cut[left], here[0], now), 1.0)
+        value, step = _tangent(cut[left], now, here, some)
         low[left] = np.where(value > 0, now, low[left])
         high[left] = np.where(value > 0, high[left], now)
         alpha[left] = _kept_inside(now - step, low[left], high[left])
@@ -348,23 +387,18 @@ def _exact_share(theta: Points, beta: Points, k: Points) -> Points:
     return alpha
 
 
-def _quantile_near(guess: Points, theta: Points, alpha: Points, k: Points) -> Points:
-    """Return `_upper_quantile`, which takes a moment where the guess is right."""
-    right = (skills_above(guess, alpha, k) <= theta) & (skills_above(guess - 1, alpha, k) > theta)
-    found = guess.copy()
-    found[~right] = _upper_quantile(theta[~right], alpha[~right], k[~right])
-    return found
-
-
 def _kept_inside(value: Points, low: Points, high: Points) -> Points:
     inside: Bool[np.ndarray, "*points"] = (value >= low) & (value <= high)
     return np.where(inside, value, (low + high) / 2)
 
 
-def _tangent(cut: Points, alpha: Points, theta: Points, beta: Points, k: Points) -> tuple[Points, Points]:
-    """Return E[X; X in its top θ] - kαβθ and Newton's step."""
-    reached = at_least_elsewhere(cut, alpha, k)
-    above = skills_above(cut, alpha, k)
-    value = cut * (theta - above) + k * alpha * (reached - beta * theta)
+def _tangent(
+    cut: Points, alpha: Points, asked: tuple[Points, Points], needed: Needed
+) -> tuple[Points, Points]:
+    """Return E[X; X in its top θ] - k̄αβθ and Newton's step."""
+    theta, beta = asked
+    allowed = needed.mean * beta * theta
+    slope = needed.slope(cut, alpha)
+    value = cut * (theta - needed.above(cut, alpha)) + alpha * (slope - allowed)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return value, value / (k * (reached - beta * theta))
+        return value, value / (slope - allowed)

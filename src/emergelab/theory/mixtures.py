@@ -31,13 +31,14 @@ from emergelab.theory.curve_checks import (
 from emergelab.theory.curves import (
     Curve,
     FiniteGraph,
+    Needed,
     Points,
     as_points,
-    at_least_elsewhere,
     entropy,
+    exact_failure,
+    exact_share,
     increasing_root,
     require_known_limit,
-    skills_above,
 )
 
 _SUM_TOLERANCE = 1e-9
@@ -111,7 +112,7 @@ def _failure(
 ) -> Points:
     match curve:
         case Curve.exact:
-            return _exact(theta, alpha, counts)
+            return exact_failure(theta, alpha, _needed(theta.size, counts))
         case Curve.markov:
             return np.minimum(theta / alpha * _longest(theta, counts), 1.0)
         case _:
@@ -127,29 +128,32 @@ def _share(
     if curve is Curve.markov:
         return np.where(most < 1, most, np.nan)
     most = np.minimum(most, 1 - _ROUNDING)
+    if curve is Curve.exact:
+        needed = _needed(theta.size, counts)
+        solvable = exact_failure(theta, most, needed) <= beta * theta  # the exact curve may meet Markov's
+        return np.where(solvable, exact_share(theta, beta, needed, most), np.nan)
 
     def excess(alpha: Points, theta: Points, beta: Points) -> Points:
-        if curve is Curve.exact:
-            return beta - _exact(theta, alpha, counts) / theta
         return beta - _ratio(alpha, _nats_per_piece(curve, theta, alpha, graph), counts)
 
     if graph is not None:
-        return _first_root(excess, most, (theta, beta))
+        return _first_root(excess, most, (theta, beta), _ROUNDING * beta)
     # Thinning a piece's skills leaves the divergence of laws as it is: β falls with α, and there is one root at most.
-    room = 0.0 if curve is Curve.exact else _ROUNDING * beta  # the exact curve may meet Markov's
-    solvable = excess(most, theta, beta) >= room
+    solvable = excess(most, theta, beta) >= _ROUNDING * beta
     found = increasing_root(excess, (np.full_like(beta, np.finfo(np.float64).tiny), most), (theta, beta))
     return np.where(solvable, found, np.nan)
 
 
-def _first_root(function: Callable[..., Points], most: Points, arguments: tuple[Points, ...]) -> Points:
-    """Return the first place up to `most` from which on a function is positive, on a grid and refined; NaN: none.
+def _first_root(
+    function: Callable[..., Points], most: Points, arguments: tuple[Points, ...], room: Points
+) -> Points:
+    """Return the first place up to `most` where a function turns positive, on a grid and refined; NaN: none.
 
     The sets of skills that a finite graph adds are most in the middle: the function need not rise all the way.
     """
     grid = np.geomspace(_LEAST_SHARE, 1.0, _GRID)[:, None] * most
     values = function(grid, *(np.broadcast_to(one, grid.shape) for one in arguments))
-    above = np.nan_to_num(values, nan=-1.0) > 0
+    above = np.nan_to_num(values, nan=-1.0) > room
     first = above.argmax(axis=0)
     column = np.arange(most.size)
     ends = grid[np.maximum(first - 1, 0), column], grid[first, column]
@@ -188,11 +192,9 @@ def _cumulants(slope: Points, alpha: Points, counts: SkillCounts) -> tuple[Point
     return value, (np.exp(terms - value) * k).sum(axis=0) * tilted
 
 
-def _exact(theta: Points, alpha: Points, counts: SkillCounts) -> Points:
-    least = np.full_like(theta, np.inf)
-    for t in range(max(counts.counts) + 1):
-        least = np.minimum(least, t * theta + _mean_above(np.full_like(alpha, t), alpha, counts))
-    return np.minimum(least / (counts.mean * alpha), 1.0)
+def _needed(points: int, counts: SkillCounts) -> Needed:
+    k = np.broadcast_to(_column(counts.counts, 1), (len(counts.counts), points))
+    return Needed(k, np.array(counts.weights))
 
 
 def _longest(theta: Points, counts: SkillCounts) -> Points:
@@ -200,17 +202,6 @@ def _longest(theta: Points, counts: SkillCounts) -> Points:
     k, weights = (_column(values, theta.ndim) for values in (counts.counts, counts.weights))
     cuts = [cut + (np.maximum(k - cut, 0.0) * weights).sum(axis=0) / theta for cut in (0, *counts.counts)]
     return np.min(cuts, axis=0) / counts.mean
-
-
-def _mean_above(t: Points, alpha: Points, counts: SkillCounts) -> Points:
-    """Return E max(X - t, 0)."""
-    total = np.zeros_like(alpha)
-    for count, weight in zip(counts.counts, counts.weights, strict=True):
-        k = np.full_like(alpha, count)
-        inside = t < k
-        part = k * alpha * at_least_elsewhere(t, alpha, k) - t * skills_above(t, alpha, k)
-        total += weight * np.where(inside, np.maximum(part, 0.0), 0.0)
-    return total
 
 
 def _column(values: Sequence[float], dimensions: int) -> Float64[np.ndarray, "counts ..."]:
