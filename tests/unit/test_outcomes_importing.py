@@ -137,6 +137,16 @@ def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[
     assert list(tmp_path.iterdir()) == []
 
 
+def test_logs_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def denied(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", denied)
+    (path,) = INSPECT.glob("*.json")
+    message = refused(*IMPORT, "inspect", path, "--out", tmp_path / "a.csv")
+    assert message.startswith(f"{path} cannot be read: Permission denied.")
+
+
 @pytest.mark.parametrize(
     ("lines", "said"),
     [

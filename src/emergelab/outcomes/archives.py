@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from io import BufferedIOBase
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import IO
 
 from emergelab.outcomes.logs import LogError
 
@@ -75,7 +75,7 @@ class Archive:
             )
         return content
 
-    def _bounded(self, member: IO[bytes]) -> bytes:
+    def _bounded(self, member: BufferedIOBase) -> bytes:
         """Return a member's first bytes, one more than are allowed. Each step unpacks a few packed kilobytes."""
         pieces: list[bytes] = []
         left = self.most + 1

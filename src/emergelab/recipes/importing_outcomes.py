@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,7 +14,7 @@ from emergelab.errors import UserError
 from emergelab.outcomes.columns import listed, read_told
 from emergelab.outcomes.conversions import as_numbers, as_skills, as_text
 from emergelab.outcomes.files import NOTES, TableError, read_notes, read_table
-from emergelab.outcomes.logs import LogChoice, Logged, listed_names
+from emergelab.outcomes.logs import LogChoice, LogError, Logged, listed_names
 from emergelab.outcomes.reading import as_outcomes, read_roles
 from emergelab.outcomes.schema import CELL, SCALE, Outcomes
 from emergelab.pipeline.files import make_folder, storage_errors
@@ -77,6 +77,16 @@ def _logged(question: ImportQuestion) -> Logged:
         parts = [read_roles(str(path), told)[0] for path in question.files]
         notes = dict.fromkeys(note for path in question.files for note in read_notes(str(path)))
         return Logged(_concatenated(parts), tuple(notes))
+    try:
+        return _of_logs(question, told)
+    except OSError as error:
+        raise LogError(
+            f"{str(error.filename)[:200]} cannot be read: {error.strerror}. Logs are read where they lie. Make them "
+            "readable, or copy them."
+        ) from error
+
+
+def _of_logs(question: ImportQuestion, told: Mapping[str, str]) -> Logged:
     if question.source == "inspect":
         from emergelab.outcomes.inspect_logs import read_inspect  # noqa: PLC0415 - one format is read
 
