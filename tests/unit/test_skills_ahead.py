@@ -54,7 +54,7 @@ def test_courses_that_do_not_change_stay_where_they_are():
 def test_forecasts_hold_the_future_as_often_as_they_say():
     """Courses drift at random in the logit; the first twelve checkpoints are known, the rest is the future."""
     inside: list[bool] = []
-    for seed in range(3):
+    for seed in range(2):
         generator = stream(seed, "drift").generator()
         tokens = np.geomspace(1e9, 1e9 * 2**15, 16).round()
         logits = generator.normal(size=(25, 1)) + np.cumsum(0.25 * generator.normal(size=(25, 16)), axis=1)
@@ -73,7 +73,7 @@ def test_forecasts_hold_the_future_as_often_as_they_say():
                     "t" + row["name"].removeprefix("f"), round(tokens[11 + int(np.log2(row["factor"]))])
                 ]
                 inside.append(row["lo"] <= share <= row["hi"])
-    assert len(inside) == 150
+    assert len(inside) == 100
     assert 0.8 <= np.mean(inside) <= 0.99
 
 

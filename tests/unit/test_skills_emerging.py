@@ -46,7 +46,7 @@ TWELVE = np.geomspace(1e9, 1e12, 12).round().tolist()
 
 
 def found_of(frame: pl.DataFrame, **told: int) -> Emerging:
-    return emerging(panels(frame), ROOT, **({"simulations": 199, "workers": 1} | told))
+    return emerging(panels(frame), ROOT, **({"simulations": 59, "workers": 1} | told))
 
 
 def accuracy_of(found: Emerging, name: str, axis: str = "tokens") -> dict[str, object]:
