@@ -7,8 +7,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from emergelab.outcomes.reading import KNOWN, read_outcomes
+from emergelab.outcomes.reading import KNOWN, as_outcomes, read_outcomes
 from emergelab.outcomes.schema import OUTCOMES
+from emergelab.recipes import outcomes_of_runs
 from study_runs import command, refused
 
 DATA = Path(__file__).parents[1] / "data" / "outcomes"
@@ -196,3 +197,28 @@ def test_what_the_page_shows_can_be_done(tmp_path: Path, monkeypatch: pytest.Mon
         answer = command(*line.split(), *([] if "--force" in line else ["--force"]))
         assert answer.code == 0, (line, answer)
     assert "pythia-1b" in set(read_outcomes("outcomes.parquet").frame["system"])
+
+
+# Runs: what their outcomes are is tested where runs are made.
+
+
+def test_outcomes_of_several_runs_are_one_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    made = {
+        name: as_outcomes(
+            pl.DataFrame({"system": [name], "task": ["t"], "nats": [0.5], "correct": [True]}), name
+        ).frame
+        for name in ("one", "two")
+    }
+    monkeypatch.setattr(outcomes_of_runs, "outcomes_of_run", lambda folder: made[folder.name])
+    out = tmp_path / "runs.parquet"
+    assert command(*IMPORT, "run", "one", "two", "--out", out).code == 0
+    assert read_outcomes(str(out)).frame["system"].to_list() == ["one", "two"]
+
+
+def test_a_run_of_an_earlier_version_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def lacking(_: Path) -> pl.DataFrame:
+        raise pl.exceptions.ColumnNotFoundError("variant")
+
+    monkeypatch.setattr(outcomes_of_runs, "outcomes_of_run", lacking)
+    said = refused(*IMPORT, "run", "old", "--out", tmp_path / "runs.parquet")
+    assert said.startswith("old lacks tables or columns")
