@@ -17,7 +17,8 @@ from emergelab.errors import UserError
 from emergelab.outcomes.screens import unfit
 from emergelab.recipes.composing import composition_of
 from emergelab.recipes.outcome_tables import OutcomesFile
-from emergelab.report.outcomes.composition import CompositionInput, findings, section
+from emergelab.report.outcomes.composition import section
+from emergelab.report.outcomes.composition_words import findings
 from emergelab.report.sections import Head, write_sections_page
 
 NONE = pl.DataFrame(schema={"task": pl.String, "reason": pl.String})
@@ -33,7 +34,7 @@ def small(*, systems: int = 2, checkpoints: int = 5) -> pl.DataFrame:
 
 
 def said(frame: pl.DataFrame, left_out: pl.DataFrame = NONE) -> str:
-    return "\n".join(findings(CompositionInput(found=composed(frame, left_out))))
+    return "\n".join(findings(composed(frame, left_out)))
 
 
 def test_the_verdict_names_the_law_with_its_numbers() -> None:
@@ -48,7 +49,7 @@ def test_the_verdict_names_the_law_with_its_numbers() -> None:
 def test_missing_composites_are_named_and_counted() -> None:
     extra = [*asked("az", ["a", "z"], [True, False], system="s0", checkpoint="c00", train_tokens=1)]
     frame = pl.concat([small(systems=1, checkpoints=1), table(extra)])
-    content = CompositionInput(found=composed(frame, NONE))
+    content = composed(frame, NONE)
     assert "6 of 7 composites" in findings(content)[0]
     assert "z (in 1)" in findings(content)[0]
     last = section(content).tables[-1]
@@ -66,7 +67,7 @@ def test_composites_that_verdicts_leave_out_are_told_with_their_reason() -> None
     kept = found.fit.predictions["composite"].unique().sort().to_list()
     assert kept == ["a-d", "b-c", "b-d", "c-d"]
     assert found.whole.predictions["composite"].n_unique() == 6
-    assert "2 of these 6 do not show what they are named for" in findings(CompositionInput(found=found))[1]
+    assert "2 of these 6 do not show what they are named for" in findings(found)[1]
     all_left = pl.DataFrame({"task": ["-".join(pair) for pair in PAIRS], "reason": ["idle skill"] * 6})
     assert "No law is judged" in said(frame, all_left)
 
@@ -93,7 +94,7 @@ def test_composites_that_verdicts_leave_out_are_told_with_their_reason() -> None
     ],
 )
 def test_the_section_says_what_can_be_said(frame: pl.DataFrame) -> None:
-    content = CompositionInput(found=composed(frame, NONE))
+    content = composed(frame, NONE)
     made = section(content)
     assert findings(content)
     assert made.text
@@ -104,7 +105,7 @@ def test_the_section_says_what_can_be_said(frame: pl.DataFrame) -> None:
 
 
 def test_the_section_goes_onto_a_page(tmp_path: Path) -> None:
-    made = section(CompositionInput(found=composed(small(checkpoints=2), NONE)))
+    made = section(composed(small(checkpoints=2), NONE))
     head = Head(mark="m", title="t", lead="l", found_title="f", found={"": ["x"]})
     page = write_sections_page(head, [made], tmp_path / "page")
     assert page.exists()
@@ -147,7 +148,7 @@ def test_large_tables_are_thinned_and_cut_and_say_so() -> None:
     rates = [{name: 0.5 + 0.03 * rank for rank, name in enumerate(names)}] * 8
     frame = simulated(lambda rates: float(np.prod(rates)), pairs, rates, items=4)
     frame = frame.with_columns(input=pl.col("piece").str.extract(r"(\d)$"), target=pl.lit("t"))
-    made = section(CompositionInput(found=composed(frame, NONE)))
+    made = section(composed(frame, NONE))
     scatter = made.figures[0].figure()
     assert "About 400 dots" in scatter.caption
     assert (

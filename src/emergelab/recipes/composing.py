@@ -11,7 +11,7 @@ from emergelab.analysis.skills.composition import Composition
 from emergelab.outcomes.files import TableError
 from emergelab.recipes.outcome_tables import OutcomesFile
 from emergelab.recipes.screening import screened
-from emergelab.report.outcomes.composition import CompositionInput, findings
+from emergelab.report.outcomes.composition_words import findings
 
 
 def composition_of(question: OutcomesFile, key: int = 0) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def composition_of(question: OutcomesFile, key: int = 0) -> dict[str, Any]:
 def as_values(found: Composed) -> dict[str, Any]:
     """Return everything but single predictions as JSON values."""
     return {
-        "findings": findings(CompositionInput(found=found)),
+        "findings": findings(found),
         "laws": _rows(_wide(found.verdicts)),
         "laws_of_all": _rows(_wide(found.whole)),
         "comparisons": _rows(found.verdicts.comparisons),

@@ -13,7 +13,7 @@ from emergelab.analysis.skills.failing import CLOZE
 from emergelab.analysis.skills.tables import KEPT, OFTEN, CompetenceTables
 from emergelab.outcomes.schema import CELL
 from emergelab.report import words
-from emergelab.report.outcomes.competence_words import explained
+from emergelab.report.outcomes.competence_words import explained, findings
 from emergelab.report.outcomes.skill_graph import skill_graph
 from emergelab.report.outcomes.systems import COLOURS, along, panel_name, system_colours, with_interval
 from emergelab.report.plots import LINE, POINT, Axis, Plot, rows
@@ -47,6 +47,7 @@ def section(tables: CompetenceTables) -> Section:
         name="competence",
         title="Competence by skill",
         text=explained(tables),
+        found=findings(tables),
         figures=figures,
         tables=[
             table

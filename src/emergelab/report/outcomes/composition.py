@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -13,8 +12,7 @@ from emergelab.analysis.skills.composed import Composed
 from emergelab.analysis.skills.composition import ALL, OTHERS
 from emergelab.report import words
 from emergelab.report.forest import FRAME, Forest
-from emergelab.report.outcomes.composition_words import TITLES, best_law, tables
-from emergelab.report.outcomes.composition_words import findings as said
+from emergelab.report.outcomes.composition_words import TITLES, findings, tables
 from emergelab.report.outcomes.systems import system_colours
 from emergelab.report.plots import LINE, POINT, Axis, Plot, rows
 from emergelab.report.sections import Drawn, Section
@@ -30,33 +28,21 @@ _MOST_POINTS = 400  # of a system in a panel
 _MOST_COMPOSITES = 40
 
 
-@dataclass(frozen=True, kw_only=True)
-class CompositionInput:
-    """What the section is made from."""
-
-    found: Composed
-
-
-def section(content: CompositionInput) -> Section:
+def section(found: Composed) -> Section:
     """Return the section: its words, figures and tables; without figures where no composite has all parts."""
-    found = content.found
     return Section(
         name="composition",
         title="Composition: tuples of skills from single skills",
         text=_text(found),
         figures=_figures(found),
         tables=tables(found),
+        found=findings(found),
     )
-
-
-def findings(content: CompositionInput) -> list[str]:
-    """Return the verdicts on composition in sentences."""
-    return said(content.found)
 
 
 def _text(found: Composed) -> str:
     if found.whole.predictions.is_empty():
-        return "Nothing can be said of composition. " + said(found)[0]
+        return "Nothing can be said of composition. " + findings(found)[0]
     return (
         "Every law predicts the success rate of a composite from the rates of its single skills, measured by the same "
         "system at the same checkpoint. Laws with a number to fit learn it from other composites only. Product: "
@@ -242,15 +228,4 @@ def _prices(found: Composed) -> Forest | None:
         x=Axis(title="price (success rate)", form=".1~f"),
         colours=_systems(found),
         mark=0.0,
-    )
-
-
-def lead(content: CompositionInput) -> str:
-    """Return one sentence for the head of a page."""
-    best = best_law(content.found.verdicts)
-    if best is None:
-        return "No law of composition could be judged."
-    return (
-        f"Tuples of skills are predicted best by the law “{TITLES[best['law']]}”, {words.share(best['distance'])} off "
-        "on average."
     )

@@ -48,6 +48,7 @@ TITLES: Mapping[str, str] = {
 }
 """Laws as the page names them, in the order in which it shows them."""
 _TAIL = 0.025
+_SURELY_MORE = 2  # times as many as by chance
 _MOST_ROWS = 40
 _MOST_NAMES = 6
 
@@ -65,6 +66,18 @@ def findings(found: Composed) -> list[str]:
             *_theorem(found),
         ]
     return said
+
+
+def headlines(found: Composed) -> list[str]:
+    """Return the most important of `findings`: whether skills compose, at what price, and which law is nearest."""
+    best = best_law(found.verdicts)
+    if found.whole.predictions.is_empty() or best is None:
+        return findings(found)[:2]
+    nearest = (
+        f"The law without a fitted number that comes nearest, “{TITLES[best['law']]}”, is "
+        f"{words.share(best['distance'])} off on average over {_places(best)}; {_lean(best)}."
+    )
+    return [*_limits(found.verdicts), *list(_prices(found))[:1], nearest]
 
 
 def _coverage(found: Composed) -> str:
@@ -171,10 +184,15 @@ def _limits(composition: Composition) -> Iterator[str]:
     low = rows.filter(pl.col("law") == "union bound")
     below = low.filter(pl.col("rate") < pl.col("predicted_lo")).height
     above = rows.filter(pl.col("law") == "minimum", pl.col("rate") > pl.col("predicted_hi")).height
+    chance = low.height * _TAIL
+    begin = (
+        "Skills do not do in company what they do alone: composites lie"
+        if max(below, above) > _SURELY_MORE * chance
+        else "As far as can be told, skills do in company what they do alone: composites lie"
+    )
     yield (
-        f"If skills did in company what they do alone, all composites would lie within limits. But they lie clearly "
-        f"below the union bound at {below} of {low.height} places and clearly above the minimum at {above}, where "
-        f"chance alone would have about {round(low.height * _TAIL)}."
+        f"{begin} clearly below the union bound at {below} of {low.height} places and clearly above the minimum at "
+        f"{above}, where chance alone would have about {round(chance)} of each."
     )
 
 

@@ -12,7 +12,7 @@ from emergelab.analysis.skills.shifts import LATEST, MEAN
 from emergelab.report import words
 from emergelab.report.forest import FRAME, Forest
 from emergelab.report.outcomes.emerging_tables import tables
-from emergelab.report.outcomes.emerging_words import explained, metric_words
+from emergelab.report.outcomes.emerging_words import explained, findings, metric_words
 from emergelab.report.outcomes.systems import COLOURS, system_colours
 from emergelab.report.plots import LINE, POINT, Axis, Plot, rows
 from emergelab.report.sections import Drawn, Section
@@ -40,6 +40,7 @@ def section(found: AlongTraining) -> Section:
         name="emergence",
         title="What emerged, and when",
         text=explained(found),
+        found=[said for answers in findings(found).values() for said in answers],
         figures=figures,
         tables=tables(found),
     )

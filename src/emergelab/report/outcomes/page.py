@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -16,7 +16,6 @@ from emergelab.outcomes.schema import Outcomes, cells
 from emergelab.report import words
 from emergelab.report.outcomes import (
     competence,
-    competence_words,
     composition,
     composition_words,
     emerging,
@@ -51,12 +50,9 @@ def write_outcomes_page(content: PageInput, directory: Path) -> Path:
     along = emerging_words.findings(content.training)
     sections = [
         screens.section(content.findings),
-        _with(competence.section(content.competence), competence_words.findings(content.competence)),
-        _with(
-            composition.section(composition.CompositionInput(found=content.composition)),
-            composition_words.findings(content.composition),
-        ),
-        _with(emerging.section(content.training), [said for answers in along.values() for said in answers]),
+        competence.section(content.competence),
+        composition.section(content.composition),
+        emerging.section(content.training),
         _data(content.outcomes),
     ]
     systems = content.outcomes.frame["system"].unique().sort().to_list()
@@ -69,17 +65,13 @@ def write_outcomes_page(content: PageInput, directory: Path) -> Path:
         found={
             _TRUST: verdict.trust(content.findings, content.outcomes.frame["task"].n_unique()),
             _HAVE: verdict.have(content.competence),
-            _HOLD: composition_words.findings(content.composition)[:3],
+            _HOLD: composition_words.headlines(content.composition),
             emerging_words.EMERGED: [*along[emerging_words.EMERGED], *along[emerging_words.ORDER][:1]],
             emerging_words.AHEAD: along[emerging_words.AHEAD],
         },
         settings=content.settings,
     )
     return write_sections_page(head, sections, directory)
-
-
-def _with(section: Section, found: Sequence[str]) -> Section:
-    return replace(section, found=found)
 
 
 def _data(outcomes: Outcomes) -> Section:

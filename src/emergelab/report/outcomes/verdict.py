@@ -60,7 +60,7 @@ def _has(tables: CompetenceTables, cell: Mapping[str, Any]) -> Iterator[str]:
         return
     weakest, strongest = (_named(ranked.row(place, named=True), tables.measure) for place in (0, -1))
     yield (
-        f"{cell_name(cell)} does not fail more often than not on {words.listing(parts)}; weakest {weakest}, strongest "
+        f"{cell_name(cell)} fails at most half the time on {words.listing(parts)}; weakest {weakest}, strongest "
         f"{strongest}."
     )
 
