@@ -172,3 +172,16 @@ def test_every_factor_has_a_row_and_a_check():
         checks = found.checks.filter((pl.col("metric") == "nats") & (pl.col("kind") == kind))
         assert sorted(checks["factor"]) == list(FACTORS)
     assert found.rows.group_by("kind", "name", "metric").len()["len"].unique().to_list() == [len(FACTORS)]
+
+
+def test_a_curve_that_the_first_checkpoints_bend_is_moved_to_the_last_values():
+    """Accuracy leaps once, early, and stays: no method may carry the leap on from elsewhere than the level reached."""
+    leap = {
+        f"t{place}": Course((f"f{place}",), lambda u: 0.05 + 0.5 * (u > np.log(1.2e9))) for place in range(3)
+    }
+    (system,) = panels(trained(leap, SIXTEEN, items=4000)).systems
+    series = module._series(system, "accuracy")
+    assert series is not None
+    told = module._forecasts(series, 16, series.tokens[-1:])
+    for values in told.values.values():
+        np.testing.assert_allclose(values[:, 0], 0.55, atol=0.02)

@@ -342,3 +342,9 @@ def test_too_few_sizes_are_said():
     found = across_systems(sizes([1e8, 1e9]), ROOT)
     assert found.found.is_empty()
     assert "here are 2" in found.notes[0]
+
+
+def test_a_loss_of_zero_has_no_place_on_the_axis():
+    frame = trained({"t": Course(("f",), rising(3e10))}, TWELVE, items=20)
+    last = pl.when(pl.col("train_tokens") == 10**12).then(0.0).otherwise(13 - pl.col("train_tokens").log10())
+    assert accuracy_of(found_of(frame.with_columns(loss=last)), "t", "loss")["points"] == 11
