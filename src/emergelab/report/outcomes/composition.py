@@ -10,7 +10,6 @@ import polars as pl
 
 from emergelab.analysis.skills.composed import Composed
 from emergelab.analysis.skills.composition import ALL, OTHERS
-from emergelab.report import words
 from emergelab.report.forest import FRAME, Forest
 from emergelab.report.outcomes.composition_words import TITLES, findings, tables
 from emergelab.report.outcomes.systems import system_colours
