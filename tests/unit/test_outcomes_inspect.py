@@ -2,6 +2,7 @@
 
 import json
 import struct
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -216,6 +217,19 @@ def test_what_zstandard_packed_is_bounded_too(tmp_path: Path):
     assert path.stat().st_size < 10_000
     with Archive(path, most=1000) as archive, pytest.raises(LogError, match=r"to more than 1,000 bytes"):
         archive.read("header.json")
+
+
+def test_no_more_is_read_than_is_allowed(tmp_path: Path):
+    path = tmp_path / "large.eval"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("header.json", bytes(20_000_000))
+    with Archive(path, most=1000) as archive:
+        tracemalloc.start()
+        with pytest.raises(LogError, match=r"to more than 1,000 bytes"):
+            archive.read("header.json")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 1_000_000
 
 
 @pytest.mark.parametrize("version", VERSIONS)
