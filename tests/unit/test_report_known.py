@@ -57,9 +57,13 @@ def test_models_in_which_nothing_fails_are_no_points_of_a_logarithmic_axis():
 
 def test_charges_are_those_of_the_largest_models():
     row = {"kind": "single", "skills": ["a"], "failure": 0.4, "wrong": 0.1}
-    frame = pl.DataFrame([row | {"params": 10, "failure": 0.9}, row | {"params": 20}], schema=SKILLS)
-    points = charges_plot(frame).frame.filter(pl.col("mark") == "point")
-    assert points.select("x", "y").rows() == [(0.4, 0.1)]
+    rows = [
+        row | {"params": 10, "failure": 0.9},
+        row | {"params": 20},
+        row | {"params": 21, "variant": "keep=1"},
+    ]
+    points = charges_plot(pl.DataFrame(rows, schema=SKILLS)).frame.filter(pl.col("mark") == "point")
+    assert points.select("panel", "x", "y").rows() == [("", 0.4, 0.1), ("keep=1", 0.4, 0.1)]
 
 
 def test_weak_shares_stand_under_the_curves_of_the_same_models():

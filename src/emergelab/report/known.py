@@ -82,7 +82,8 @@ def _links(own: pl.DataFrame) -> dict[str, dict[str, np.ndarray]]:
 
 def charges_plot(skills: pl.DataFrame) -> Plot:
     """Draw wrong answers over failure, skill by skill, for the largest models. `skills` are `SKILLS`."""
-    single = skills.filter(pl.col("kind") == "single", pl.col("params") == pl.col("params").max())
+    largest = pl.col("params") == pl.col("params").max().over("variant")  # grammars differ in their words
+    single = skills.filter(pl.col("kind") == "single", largest)
     parts = [
         part
         for rank, (panel, own) in enumerate(_panels(single))

@@ -1,8 +1,8 @@
 """Whether the assumptions of the theory of skills hold in models whose skills are known, each by a test of its own.
 
 What a test asks becomes a list of numbers, one for each model, or pair of models, and skill, ratio or level: what was
-observed less what the theory allows. Either the largest of them decides, with a band that holds for all at once, or
-their mean, with an interval over seeds and documents. Documents are drawn again with replacement, the same for all
+observed less what the theory allows. Either the largest of them decides, with an interval that holds for all at once,
+or their mean, with an interval over seeds and documents. Documents are drawn again with replacement, the same for all
 models, which read the same ones.
 """
 
@@ -28,7 +28,7 @@ Aspect = Literal[
 ]  # fmt: skip
 Over = Literal["largest", "mean"]
 
-BAND = "studentized bootstrap of documents, simultaneous over"
+BAND = "bootstrap of documents, of the largest of"
 OVER_SEEDS = "student_t over seeds, and bootstrap of documents"
 OVER_DOCUMENTS = "bootstrap of documents, of these runs: one seed"
 NO_IDEAL = "the ideal predictor is out of reach"
@@ -196,10 +196,12 @@ _ASPECTS: Mapping[str, Callable[[_Asked], Iterator[_Statistic]]] = {
 
 
 def largest(found: Sequence[_Statistic]) -> Measured:
-    """Return the largest of all numbers, with the ends of a band that holds for all of them at once.
+    """Return the largest of all numbers with an interval; a draw in which a number is not defined says nothing of it.
 
-    The band is as many standard errors wide as the largest deviation over all numbers is in 95 % of the draws; a draw
-    in which a number is not defined says nothing of it.
+    The upper end is what the largest number of a draw exceeds in 2.5 % of the draws. A draw finds a larger one than
+    there is, so that this end errs upwards, and it stays where numbers can lie. The same bias would make a lower end
+    too high where many numbers are near the largest. That end is the largest lower one of a studentised band, as many
+    standard errors wide as the largest deviation over all numbers is in 95 % of the draws: it holds for all at once.
     """
     draws = np.stack([one.draws for one in found], axis=1)
     values, again = draws[0], draws[1:]
@@ -207,10 +209,11 @@ def largest(found: Sequence[_Statistic]) -> Measured:
     errors = np.sqrt(np.mean(deviations**2, axis=0))
     scaled = np.where(errors > 0, deviations / np.where(errors > 0, errors, 1.0), 0.0)
     reach = float(np.quantile(np.abs(scaled).max(axis=1), intervals.LEVEL))
+    highest = float(np.quantile((values + deviations).max(axis=1), (1 + intervals.LEVEL) / 2))
     return Measured(
         effect=float(values.max()),
         lo=float((values - reach * errors).max()),
-        hi=float((values + reach * errors).max()),
+        hi=max(highest, float(values.max())),
         n=len(found),
         of_what="comparisons",
         seeds=len({one.seed for one in found}),
