@@ -216,9 +216,7 @@ def test_outcomes_of_several_runs_are_one_table(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_run_of_an_earlier_version_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def lacking(_: Path) -> pl.DataFrame:
-        raise pl.exceptions.ColumnNotFoundError("variant")
-
-    monkeypatch.setattr(outcomes_of_runs, "outcomes_of_run", lacking)
+    pl.DataFrame({"cell": ["a"], "train_tokens": [1]}).write_parquet(tmp_path / "cells.parquet")
+    monkeypatch.setattr(outcomes_of_runs.RunFolder, "open_tables", lambda _: tmp_path)
     said = refused(*IMPORT, "run", "old", "--out", tmp_path / "runs.parquet")
     assert said.startswith("old lacks tables or columns")

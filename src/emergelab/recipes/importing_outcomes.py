@@ -98,18 +98,9 @@ def _of_logs(question: ImportQuestion, told: Mapping[str, str]) -> Logged:
 
 
 def _of_runs(folders: Sequence[Path]) -> Logged:
-    from emergelab.recipes.outcomes_of_runs import outcomes_of_run  # noqa: PLC0415 - tables of runs alone need it
+    from emergelab.recipes.outcomes_of_runs import READING, outcomes_of_run  # noqa: PLC0415 - tables of runs alone need it
 
-    found: list[pl.DataFrame] = []
-    for folder in folders:
-        try:
-            found.append(outcomes_of_run(folder))
-        except (FileNotFoundError, pl.exceptions.ColumnNotFoundError) as error:
-            raise ImportingError(
-                f"{folder} lacks tables or columns that outcomes are made of; an earlier emergelab made it. Give the "
-                "same `emergelab run` again: what is trained stays, and its tables are made anew."
-            ) from error
-    return Logged(pl.concat(found), ())
+    return Logged(pl.concat([outcomes_of_run(folder) for folder in folders]), (READING,))
 
 
 def _concatenated(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:

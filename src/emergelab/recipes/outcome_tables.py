@@ -8,12 +8,7 @@ from pathlib import Path
 from emergelab.outcomes.columns import read_told
 from emergelab.outcomes.reading import read_outcomes
 from emergelab.outcomes.schema import Outcomes
-from emergelab.recipes.outcomes_of_runs import outcomes_of_run
-
-_OF_RUN = (
-    "A statement is a text-piece, the functions that it applies are its skills, and each printed object of its "
-    "answer is a cloze question."
-)
+from emergelab.recipes.outcomes_of_runs import READING, outcomes_of_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,5 +24,5 @@ def read(question: OutcomesFile) -> Outcomes:
     """Read what the question names. Raises TableError, and ArtifactError for a folder that is no finished run."""
     folder = Path(question.file)
     if folder.is_dir():
-        return Outcomes(outcomes_of_run(folder), (_OF_RUN,), question.file)
+        return Outcomes(outcomes_of_run(folder), (READING,), question.file)
     return read_outcomes(question.file, read_told(list(question.columns)), question.skills_of)

@@ -17,6 +17,12 @@ from emergelab.recipes.run_folder import RunFolder
 OF_DOCUMENTS = "statements of documents"
 """The task that statements of documents are."""
 
+READING = (
+    "A statement is a text-piece, the functions that it applies are its skills, and each printed object of its answer "
+    "is a cloze question."
+)
+"""What is assumed of a run."""
+
 _ITEM = ("task", "form", "split", "prompt")
 
 
@@ -25,14 +31,16 @@ def outcomes_of_run(run_folder: Path) -> pl.DataFrame:
 
     A system is a training run, a checkpoint the tokens at which it was read. Items have one name where models answered
     the same ones; grammars of other settings draw other ones. Raises ArtifactError for what is no finished run, and
-    UserError where no answer of it needs a function.
+    UserError where no answer of it needs a function, or an earlier version made its tables.
     """
     tables = RunFolder(run_folder).open_tables()
-    cells = _cells(tables)
-    found = _of_prompts(tables)
-    if (tables / "pieces.parquet").is_file():
-        found = pl.concat([found, _of_documents(tables)], how="diagonal_relaxed")
-    joined = found.join(cells, on="cell", how="inner")
+    try:
+        joined = _joined(tables)
+    except (FileNotFoundError, pl.exceptions.ColumnNotFoundError) as error:
+        raise UserError(
+            f"{run_folder} lacks tables or columns that outcomes are made of; an earlier emergelab made it. Give the "
+            "same `emergelab run` again: what is trained stays, and its tables are made anew."
+        ) from error
     if joined.is_empty():
         raise UserError(
             f"No model in {run_folder} was asked what needs a function. Outcomes are answers by the functions that "
@@ -42,6 +50,14 @@ def outcomes_of_run(run_folder: Path) -> pl.DataFrame:
     missing = [pl.lit(None).alias(name) for name in OUTCOMES if name not in named.columns]
     whole = named.with_columns(missing).select(pl.col(name).cast(kind) for name, kind in OUTCOMES.items())
     return whole.sort(ORDER, nulls_last=False)
+
+
+def _joined(tables: Path) -> pl.DataFrame:
+    cells = _cells(tables)
+    found = _of_prompts(tables)
+    if (tables / "pieces.parquet").is_file():
+        found = pl.concat([found, _of_documents(tables)], how="diagonal_relaxed")
+    return found.join(cells, on="cell", how="inner")
 
 
 def _cells(tables: Path) -> pl.DataFrame:
