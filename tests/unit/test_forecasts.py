@@ -296,6 +296,56 @@ def test_mistakes_in_a_fit(tmp_path: Path):
     assert "no table" in refused("fit-law", "olmo_lader", "--loss", "c4_val")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--alpha", "20"), "20 % is 0.2"),
+        (("--alpha", "1"), "between 0 and 1"),
+        (("--k", "0"), "1 or more"),
+        (("--tuples", "0"), "1 or more"),
+        (("--factor", "1"), "above 1"),
+        (("--factor", "1e300"), "at most"),
+        (("--slope", "-1"), "above 0"),
+        (("--law", "chinchilla"), "There are hoffmann"),
+        (("--params", "1e9"), "not both"),
+    ],
+)
+def test_mistakes_in_a_slingshot(arguments: tuple[str, ...], said: str):
+    assert said in refused("slingshot", "--compute", "1e22", *arguments)
+
+
+def test_a_slingshot_far_beyond_its_runs_is_flagged(tmp_path: Path):
+    path = tmp_path / "runs.csv"
+    ladder = simulated()
+    pl.DataFrame(
+        {"params": ladder.params, "tokens": ladder.tokens, "loss": LAW.loss(ladder.params, ladder.tokens)}
+    ).write_csv(path)
+    asked = ("slingshot", path, "--loss", "loss", "--compute")
+    assert "never seen" in command(*asked, "1e25").errors
+    assert not command(*asked, "1e22").errors
+
+
+def test_what_does_not_change_is_refused(tmp_path: Path):
+    path = tmp_path / "runs.csv"
+    ladder = simulated()
+    pl.DataFrame({"params": ladder.params, "tokens": ladder.tokens, "loss": 3.0}).write_csv(path)
+    assert "cannot be forecast" in refused("forecast", path, "--metric", "loss", *TARGET)
+    assert "losses that fall" in refused("fit-law", path, "--loss", "loss")
+    assert "above 0" in refused("fit-law", path, "--loss", "loss", "--delta", "nan")
+
+
+def test_a_wide_table_is_tested_column_by_column(tmp_path: Path):
+    path = tmp_path / "runs.csv"
+    ladder = simulated()
+    pl.DataFrame(
+        {"params": ladder.params, "tokens": ladder.tokens, "loss": LAW.loss(ladder.params, ladder.tokens)}
+    ).write_csv(path)
+    found = json.loads(command("forecast", path, "--metric", "loss", "--back-test", "--json").out)
+    assert {row["sort"] for row in found["rows"]} == {"loss"}
+    assert found["scatter"][0]["error"] < 0.1
+    assert "--metric" in refused("forecast", path, "--back-test")
+
+
 def test_swapped_columns_are_flagged(tmp_path: Path):
     path = tmp_path / "runs.csv"
     ladder = simulated()

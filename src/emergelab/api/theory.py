@@ -17,7 +17,7 @@ from emergelab.recipes.ladders import TableQuestion
 from emergelab.recipes.law_fitting import (
     LawQuestion,
     ScaleQuestion,
-    fitted_law,
+    fitted_slingshot_of,
     law_of,
     published_law,
     slingshot_of,
@@ -207,8 +207,7 @@ def slingshot(
             f"Got law={law!r}, loss={loss!r} and {'no' if table is None else 'a'} table. The law is given, or fitted "
             "to the losses of a table. Give a law alone, or a table and its loss."
         )
-    estimate = fitted_law(_law_question(table, loss, columns, where)).estimate
-    return slingshot_of(estimate.fit.law, estimate.draws, question)
+    return fitted_slingshot_of(_law_question(table, loss, columns, where), question)
 
 
 def _law_question(

@@ -151,7 +151,7 @@ def forecast_command(
     """Forecast a loss or an accuracy of a larger model from a table of smaller ones, with a 90 % interval."""
     question = _question(table, column, where, metric_type)
     if back_test:
-        _back_test(question, splits, figure, development=development, as_json=as_json)
+        _back_test((question, metric), splits, figure, development=development, as_json=as_json)
         return
     from emergelab.recipes.forecasting import ForecastError, ForecastQuestion, forecast_of  # noqa: PLC0415
 
@@ -205,8 +205,7 @@ def slingshot_command(
     )
     if table is not None and loss is not None and law is None:
         question = law_fitting.LawQuestion(table=_question(table, column, where, None), loss=loss)
-        estimate = law_fitting.fitted_law(question).estimate
-        found = law_fitting.slingshot_of(estimate.fit.law, estimate.draws, asked)
+        found = law_fitting.fitted_slingshot_of(question, asked)
     elif table is None and loss is None:
         found = law_fitting.slingshot_of(law_fitting.published_law(law or "besiroglu"), [], asked)
     else:
@@ -237,11 +236,17 @@ def _with_columns(
 
 
 def _back_test(
-    question: TableQuestion, splits: Path | None, figure: Path | None, *, development: bool, as_json: bool
+    asked: tuple[TableQuestion, str | None],
+    splits: Path | None,
+    figure: Path | None,
+    *,
+    development: bool,
+    as_json: bool,
 ) -> None:
     from emergelab.recipes.back_testing import back_test_of  # noqa: PLC0415
 
-    found = back_test_of(question, development=development, splits=splits)
+    question, metric = asked
+    found = back_test_of(question, metric=metric, development=development, splits=splits)
     if figure is not None:
         from emergelab.report.forecasts import draw_back_test  # noqa: PLC0415
 
@@ -353,6 +358,7 @@ def _print_slingshot(found: dict[str, Any]) -> None:
         f"{found['factor']:g} times from {found['params']:.4g} parameters and {found['tokens']:.4g} tokens. Failure: "
         f"of the worst {found['alpha']:g} of {found['tuples']}-tuples ({found['kind']}), k = {found['k']}, exact curve."
     )
+    _warn(found["warnings"])
 
 
 _SHARES = ("theta_before", "theta_after", "failure_before", "failure_after")

@@ -78,21 +78,28 @@ def _read_splits(text: str, source: str) -> list[Split]:
 
 
 def scored_splits(
-    question: TableQuestion, *, development: bool, splits: Path | None = None
+    question: TableQuestion, *, metric: str | None = None, development: bool, splits: Path | None = None
 ) -> Iterator[Scored]:
-    """Yield the back-tests of a table, each with the forecasts of every method. Raises TableError."""
-    for part in _parts(question, development=development, splits=splits):
+    """Yield the back-tests of a table, each with the forecasts of every method. Raises TableError.
+
+    `metric` is the column that is tested of a table that has a column for each metric.
+    """
+    for part in _parts(question, metric, development=development, splits=splits):
         yield back_test(part.name, part.fitted, part.large, stream(0, "back-test", part.name))
 
 
 def back_test_of(
-    question: TableQuestion, *, development: bool = False, splits: Path | None = None
+    question: TableQuestion,
+    *,
+    metric: str | None = None,
+    development: bool = False,
+    splits: Path | None = None,
 ) -> dict[str, Any]:
     """Return the scores of all back-tests of a table as JSON values, one row a split, method, kind and band.
 
     `scatter` has what single fitted runs scatter by, one row a split and kind.
     """
-    tested = list(scored_splits(question, development=development, splits=splits))
+    tested = list(scored_splits(question, metric=metric, development=development, splits=splits))
     rows = [asdict(outcome) for scored in tested for outcome in outcomes(scored)]
     return {
         "table": question.file,
@@ -104,9 +111,10 @@ def back_test_of(
     }
 
 
-def _parts(question: TableQuestion, *, development: bool, splits: Path | None) -> list[_Part]:
-    # All metrics of a table are scored: it has to be long.
-    ladder = read_ladder(question).ladder
+def _parts(
+    question: TableQuestion, metric: str | None, *, development: bool, splits: Path | None
+) -> list[_Part]:
+    ladder = read_ladder(question, *([] if metric is None else [metric])).ladder
     stem = Path(question.file).stem
     known = [split for split in (read_splits(splits) if splits else shipped_splits()) if split.table == stem]
     if not known:

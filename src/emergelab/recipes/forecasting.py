@@ -155,6 +155,12 @@ def _usable(ladder: Ladder, row: int) -> list[int]:
             f"A forecast needs {FEWEST + 1}, of two sizes and two numbers of tokens at least: the law has {FEWEST} "
             "constants. Add runs."
         )
+    known = ladder.values[row][~np.isnan(ladder.values[row])]
+    if np.unique(known).size == 1:
+        raise ForecastError(
+            f"The metric {ladder.metrics[row].name!r} is {known[0]:g} in all runs. "
+            "What does not change cannot be forecast from scale. Check which column holds the values."
+        )
     return groups
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from emergelab.outcomes.columns import Columns
 from emergelab.outcomes.files import TableError
 from emergelab.recipes.ladders import TableQuestion, open_table, swapped
 from emergelab.rng import stream
+from emergelab.theory.curve_checks import counts_of, share_of
 from emergelab.theory.curves import Curve, TupleKind, Tuples, failure
 from emergelab.theory.scaling import (
     LINEAR_SLOPE,
@@ -25,6 +26,7 @@ from emergelab.theory.scaling import (
     PUBLISHED,
     ScalingLaw,
     Step,
+    compute_of,
     failing_share,
     slingshot,
 )
@@ -33,6 +35,8 @@ _COLLINEAR = 0.98
 _PERPLEXITY = 14.0  # nats: more than a million equally likely tokens
 _WIDE = 0.2  # of the least loss, for an interval of E
 _LEVEL = (0.025, 0.975)
+_FAR = 100.0  # times the most compute fitted
+_LARGEST_FACTOR, _LARGEST_COMPUTE = 1e9, 1e40
 
 
 class LawError(UserError):
@@ -61,8 +65,11 @@ class FittedLaw:
 
 def fitted_law(question: LawQuestion) -> FittedLaw:
     """Fit the law to a table. Raises TableError or LawError."""
-    runs, labels = _read_runs(question)
-    warnings = [*swapped(runs.params, runs.tokens), *_about_runs(runs)]
+    if not (np.isfinite(question.delta) and question.delta > 0):
+        raise LawError(f"Got --delta {question.delta:g}. It is a residual of log L, above 0. Give 0.001.")
+    runs, labels, lost = _read_runs(question)
+    warnings = [f"{lost} rows have no finite numbers and were left out."] if lost else []
+    warnings += [*swapped(runs.params, runs.tokens), *_about_runs(runs)]
     estimate = estimate_law(runs, stream(0, "law"), samples=question.samples, delta=question.delta)
     found = influences(estimate)
     warnings += about_constants(estimate)
@@ -96,7 +103,8 @@ def law_of(question: LawQuestion) -> dict[str, Any]:
     }
 
 
-def _read_runs(question: LawQuestion) -> tuple[Runs, tuple[str, ...]]:
+def _read_runs(question: LawQuestion) -> tuple[Runs, tuple[str, ...], int]:
+    """Return the runs, their labels, and how many rows were left out."""
     frame, columns = open_table(question.table)
     frame, value = _rows_of(frame, columns, question.loss)
     try:
@@ -116,7 +124,7 @@ def _read_runs(question: LawQuestion) -> tuple[Runs, tuple[str, ...]]:
     kept = labels.filter(there)
     _, run = np.unique(kept.to_numpy(), return_inverse=True)
     params, tokens, losses = (numbers[name].filter(there).to_numpy() for name in numbers.columns)
-    return Runs(params, tokens, losses, run.astype(np.int64)), tuple(kept)
+    return Runs(params, tokens, losses, run.astype(np.int64)), tuple(kept), int((~there).sum())
 
 
 def _rows_of(frame: pl.DataFrame, columns: Columns, loss: str) -> tuple[pl.DataFrame, str]:
@@ -160,6 +168,10 @@ def _require_numbers(numbers: pl.DataFrame, loss: str) -> None:
                 f"All points have the same {name}, {numbers[name][0]:g}. The law needs two sizes and two numbers of "
                 "tokens at least. Add runs."
             )
+    if numbers["loss"].n_unique() == 1:
+        raise LawError(
+            f"{loss!r} is {numbers['loss'][0]:g} at all points. A law needs losses that fall. Check the column."
+        )
     if (numbers["loss"] <= 0).any():
         raise LawError(
             f"{loss!r} has the value {numbers['loss'].min():g}. Losses are above 0 nats. If these are "
@@ -217,6 +229,7 @@ class ScaleQuestion:
     """From which point (parameters and tokens, or the optimum of a compute) to scale by `factor`; which curve.
 
     The curve is the failure of the worst share `alpha` of tuples of `tuples` skills, in pieces that need `k` skills.
+    `largest` is the most compute that the law was fitted to.
     """
 
     factor: float = 10.0
@@ -227,6 +240,7 @@ class ScaleQuestion:
     k: int = 8
     tuples: int = 1
     slope: float = LINEAR_SLOPE
+    largest: float | None = None
 
 
 def slingshot_of(law: ScalingLaw, draws: list[ScalingLaw], question: ScaleQuestion) -> dict[str, Any]:
@@ -248,7 +262,26 @@ def slingshot_of(law: ScalingLaw, draws: list[ScalingLaw], question: ScaleQuesti
         "steps": [
             _told(step, [one[at].divided_by for one in drawn], question) for at, step in enumerate(steps)
         ],
+        "warnings": _about_reach(params, tokens, question),
     }
+
+
+def _about_reach(params: float, tokens: float, question: ScaleQuestion) -> list[str]:
+    """Return what to be warned of where a law is asked far beyond the runs that it was fitted to."""
+    compute = float(compute_of(params, tokens))
+    if question.largest is None or compute * question.factor <= _FAR * question.largest:
+        return []
+    times = f"{compute / question.largest:,.3g} times the most compute that the law was fitted to"
+    told = f"The point to start from takes {times}, and a factor of {question.factor:g} comes on top."
+    return [f"{told} What the law says there was never seen: take the intervals for too narrow."]
+
+
+def fitted_slingshot_of(question: LawQuestion, scale: ScaleQuestion) -> dict[str, Any]:
+    """Return what scale does by a law that is fitted to a table, with intervals over its runs drawn again."""
+    estimate = fitted_law(question).estimate
+    runs = estimate.fit.runs
+    largest = float(np.max(compute_of(runs.params, runs.tokens)))
+    return slingshot_of(estimate.fit.law, estimate.draws, replace(scale, largest=largest))
 
 
 def published_law(name: str) -> ScalingLaw:
@@ -304,16 +337,21 @@ def _point(law: ScalingLaw, question: ScaleQuestion) -> tuple[float, float]:
 
 
 def _require_scale(question: ScaleQuestion) -> None:
+    share_of("alpha", question.alpha)
+    counts_of("k", question.k)
+    counts_of("tuples", question.tuples)
     above = {
-        "--params": question.params, "--tokens": question.tokens, "--compute": question.compute,
-        "--slope": question.slope,
-    }  # fmt: skip
-    for name, value in above.items():
-        if value is not None and not (np.isfinite(value) and value > 0):
-            raise LawError(f"Got {name} {value:g}. It must be above 0.")
-    if not (np.isfinite(question.factor) and question.factor > 1):
-        raise LawError(f"Got --factor {question.factor:g}. It must be above 1.")
-    if not 0 < question.alpha < 1:
-        raise LawError(f"Got --alpha {question.alpha:g}. It is a share of skills, above 0 and below 1.")
-    if question.k < 1 or question.tuples < 1:
-        raise LawError(f"Got --k {question.k} and --tuples {question.tuples}. Both are 1 at least.")
+        "--params": (question.params, "Give 7e9, for example."),
+        "--tokens": (question.tokens, "Give 4e12, for example."),
+        "--compute": (question.compute, "Give 1e22, for example."),
+        "--slope": (question.slope, "Give 2, or what was measured."),
+    }
+    for name, (value, remedy) in above.items():
+        if value is not None and not 0 < value <= _LARGEST_COMPUTE:
+            raise LawError(
+                f"Got {name} {value:g}. It must be above 0, and {_LARGEST_COMPUTE:g} at most. {remedy}"
+            )
+    if not 1 < question.factor <= _LARGEST_FACTOR:
+        raise LawError(
+            f"Got --factor {question.factor:g}. It must be above 1, and {_LARGEST_FACTOR:g} at most. Give 10, say."
+        )

@@ -109,8 +109,9 @@ def _measured(table: LadderTable, question: LinkQuestion) -> _Measured:
     logs, through = _intermediate(ladder, row, question)
     known = ~np.isnan(ladder.values[row]) & ~np.isnan(logs)
     part = ladder.at(known)
-    _require_runs(part, table, question)
-    return _Measured(part, ladder.values[row][known], np.exp(logs[known]), through)
+    losses = np.exp(logs[known])
+    _require_runs(part, losses, table, question)
+    return _Measured(part, ladder.values[row][known], losses, through)
 
 
 def _intermediate(ladder: Ladder, row: int, question: LinkQuestion) -> tuple[np.ndarray, str]:
@@ -145,7 +146,7 @@ def _require_chance(chance: float | None) -> None:
         )
 
 
-def _require_runs(ladder: Ladder, table: LadderTable, question: LinkQuestion) -> None:
+def _require_runs(ladder: Ladder, losses: np.ndarray, table: LadderTable, question: LinkQuestion) -> None:
     present = sorted({ladder.groups[group] for group in ladder.group.tolist()})
     if len(present) > 1:
         raise LawError(
@@ -156,6 +157,10 @@ def _require_runs(ladder: Ladder, table: LadderTable, question: LinkQuestion) ->
         raise LawError(
             f"There are {ladder.params.size} points that have both {question.metric!r} and a loss. The law behind the "
             f"link has five constants and needs {FEWEST} at least. Add runs."
+        )
+    if np.unique(losses).size == 1:
+        raise LawError(
+            f"The loss between is {losses[0]:g} at all points. A link needs one that falls. Name one with --through."
         )
     for name, values in (("parameters", ladder.params), ("tokens", ladder.tokens)):
         if np.unique(values).size == 1:

@@ -103,6 +103,10 @@ def needs(wish: Wish, law: str | None, slope: float = LINEAR_SLOPE) -> dict[str,
     """Return what fulfils a wish under both links, and by which law of `PUBLISHED`."""
     if law is not None and law not in PUBLISHED:
         raise UserError(f"The law is {law!r}. It is one of {', '.join(PUBLISHED)}. Take one of these.")
+    if not (math.isfinite(slope) and slope > 0):
+        raise UserError(
+            f"slope is {slope:g}. It is the failing pieces per nat of excess and must be above 0. Give 2."
+        )
     constants = None if law is None else PUBLISHED[law]
     return {
         "competence": wish.competence,

@@ -12,6 +12,7 @@ from emergelab.analysis.design import Costs, Marks, designs, power
 from emergelab.analysis.novelty import TextCorpus, judged
 from emergelab.errors import UserError
 from emergelab.recipes.skill_page import leaderboard
+from emergelab.theory.curve_checks import share_of
 from emergelab.theory.decoding import jump, unknown_share
 
 _COLUMNS = ("model", "k", "full_marks")
@@ -26,6 +27,8 @@ def novelty_rows(file: Path | None, corpus: TextCorpus, generations: int) -> lis
 
 def design_rows(marks: Marks, half_width: float, costs: Costs, above: float | None) -> list[dict[str, Any]]:
     """Return the cheapest designs, each with the power to show a success above `above`, None where not asked."""
+    if above is not None:
+        share_of("above", above)
     return [
         {**asdict(design), "power": None if above is None else power(marks, design, above)}
         for design in designs(marks, half_width, costs)[:_DESIGNS]
