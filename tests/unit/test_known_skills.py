@@ -107,7 +107,7 @@ def test_a_law_comes_back_from_its_record():
 
 
 def test_statements_without_functions_have_no_law():
-    with pytest.raises(UserError, match="needs a function"):
+    with pytest.raises(UserError, match="No whole statement"):
         PieceLaw.of(pieces_of(language(), 5)[0].clear())
 
 
@@ -440,3 +440,16 @@ def test_tables_of_skills_have_a_row_for_each_link_skill_pair_and_ratio():
     weak = tables.weak.filter(pl.col("kind") == "single", pl.col("beta") == 1.5, pl.col("cell") == "tokens=1")
     assert weak["share"][0] == pytest.approx(0.25)  # more than .6: b
     assert set(PIECES) == {"cell", *toy().pieces.columns}
+
+
+def test_documents_without_a_whole_piece_leave_tables_without_numbers():
+    none = PieceAnswers(toy().pieces.clear(), TOY_LAW, toy().weights)
+    names = ["tokens=1"]
+    tables = skill_tables({"tokens=1": none}, cells_of(names, [0]))
+    assert tables.links["theta"].null_count() == tables.links.height == 4
+    assert tables.skills["failure"].null_count() == tables.skills.height
+    assert tables.weak["share"].null_count() == tables.weak.height
+    found = assumption(
+        SkillEvidence({"tokens=1": none}, cells_of(names, [0])), replace(ask("linear"), cells=("tokens=1",))
+    )
+    assert found.why_not == NO_CLAIM

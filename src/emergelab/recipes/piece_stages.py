@@ -40,12 +40,13 @@ def draw_pieces(spec: Spec, inputs: Inputs, out: Path, context: StepContext) -> 
     many = Corpus(language, key.child("law of pieces"), context=spec["context"]).sample(
         np.arange(LAW_DOCUMENTS, dtype=np.int64)
     )
-    law = PieceLaw.of(find_pieces(many, names, language.objects)[0])
     context.progress(1, 3)
     documents = Corpus(language, key.child("pieces"), context=spec["context"]).sample(
         np.arange(spec["documents"], dtype=np.int64)
     )
     pieces, questions = find_pieces(documents, names, language.objects)
+    # Together, so that no piece needs a skill that the law does not know.
+    law = PieceLaw.of(pl.concat([find_pieces(many, names, language.objects)[0], pieces]))
     record: JsonObject = dict(law.record())
     try:
         ideal = ideal_predictor(language, "train", name="ideal_train")

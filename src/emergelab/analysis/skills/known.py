@@ -53,8 +53,9 @@ class PieceLaw:
         edges = Counter(pieces["skills"].explode().drop_nulls().to_list())
         if not edges:
             raise UserError(
-                "No statement of these documents needs a function. Skills of text-pieces are the functions of "
-                "statements. Use a grammar whose statements print functions of objects."
+                "No whole statement of these documents needs a function. Skills of text-pieces are the functions of "
+                "statements that the context does not cut off. Use a grammar whose statements print functions of "
+                "objects, or a longer model.context."
             )
         return cls.from_record(
             {"skills": dict(sorted(edges.items())), "needed": dict(sorted(needed.items()))}
@@ -249,7 +250,8 @@ class PieceAnswers:
     def _sums(self, values: Float64[np.ndarray, "pieces columns"]) -> Float64[np.ndarray, "draws columns"]:
         present, firsts = self._documents
         documents = np.zeros((self.weights.shape[1], values.shape[1]))
-        documents[present] = np.add.reduceat(values, firsts, axis=0)
+        if len(present):
+            documents[present] = np.add.reduceat(values, firsts, axis=0)
         return self.weights @ documents
 
     @cached_property
