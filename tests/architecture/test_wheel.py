@@ -28,7 +28,16 @@ def test_every_file_of_the_source_tree_is_in_the_wheel(wheel: zipfile.ZipFile):
     assert expected - set(wheel.namelist()) == set()
 
 
-@pytest.mark.parametrize("name", ["grammars/functions.cag", "studies/quickstart.toml", "py.typed"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "grammars/functions.cag",
+        "studies/quickstart.toml",
+        "examples/README.md",
+        "examples/back_tests.toml",
+        "py.typed",
+    ],
+)
 def test_shipped_data_is_in_the_wheel(wheel: zipfile.ZipFile, name: str):
     assert f"emergelab/{name}" in wheel.namelist()
 

@@ -306,7 +306,7 @@ def _print_curves(found: dict[str, Any]) -> None:
     if found["graph"] is not None:
         graph = found["graph"]
         typer.echo(
-            f"In a graph of {graph['skills']:,} skills and {graph['pieces']:,} pieces, with probability "
+            f"In a graph of {graph['skills']:,} skills and {graph['pieces']:,} pieces{_among(found)}, with probability "
             f"{graph['confidence']:g}, edges counted against their expected number. The curves of infinitely many "
             "pieces, which an adversary may exceed here: "
             + ", ".join(f"{name} {_number(value)}" for name, value in found["infinite"].items())
@@ -314,6 +314,15 @@ def _print_curves(found: dict[str, Any]) -> None:
         )
     if any(found[name] is None for name in ("theorem", "markov")):
         typer.echo("A dash: the curve says nothing here, for no beta below 1/alpha is large enough.")
+
+
+def _among(found: dict[str, Any]) -> str:
+    if found["kind"] is None:
+        return ""
+    graph = found["graph"]
+    joined = "" if found["kind"] == Kind.within else f" in {graph['joined_pieces']:,} joined pieces"
+    failing = "" if not joined else f", of which {graph['theta_of_tuples']:g} may fail"
+    return f" ({graph['tuples']:,} tuples{joined}{failing})"
 
 
 def _question(found: dict[str, Any]) -> str:

@@ -120,11 +120,12 @@ def _by_method(
 
 def _said(ladder: Ladder, row: int, widths: Widths) -> str:
     number = len(intermediates(ladder))
-    link = "sigmoid and parabola" if ladder.metrics[row].sort == "share" else "parabola in the logarithm"
+    share = ladder.metrics[row].sort == "share"
+    link = "sigmoid and parabola, weighed against a level" if share else "parabola in the logarithm"
     kind = ladder.metrics[row].kind
     return (
         f"law of N and D for the mean log of {number} metric{'s' if number > 1 else ''} ({BASIS}), then a {link}; "
-        f"interval from the spread over resampled runs, times {widths.of(kind):.2f} by "
+        f"interval from the spread over resampled runs and sizes, times {widths.of(kind):.2f} by "
         f"{widths.counts.get(kind, 0)} nested forecasts"
     )
 
