@@ -134,7 +134,7 @@ def test_peeling_is_that_of_a_slow_twin(texts: float):
 
 
 def _listed(source: Stream, skills: int, texts: float, mean: float) -> tuple[np.ndarray, np.ndarray]:
-    from emergelab.theory.decoding import _program  # noqa: PLC0415
+    from emergelab.theory.decoding import _program  # noqa: PLC0415  # pyright: ignore[reportPrivateUsage]
 
     program, pieces = _program(source, skills, mean), round(texts * skills)
     sizes = np.array([len(piece) for piece in draw(program, pieces)[1]])

@@ -336,7 +336,7 @@ def test_what_does_not_change_is_refused(tmp_path: Path):
 
 def test_a_wide_table_is_tested_column_by_column(tmp_path: Path):
     path = tmp_path / "runs.csv"
-    ladder = simulated()
+    ladder = simulated(sizes=4)
     pl.DataFrame(
         {"params": ladder.params, "tokens": ladder.tokens, "loss": LAW.loss(ladder.params, ladder.tokens)}
     ).write_csv(path)
