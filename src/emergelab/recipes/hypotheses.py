@@ -245,20 +245,22 @@ class _Resolving:
             )
         axis = "tokens" if test.aspect in OF_RUNS else None
         limit = test.limit or (0.0, "below")
-        curve = test.aspect in CURVES
         size = test.size or (2 if test.aspect == "slingshot" else 1)
+        beta = list(test.beta or BETAS) if test.aspect in CURVES else []
+        levels = list(test.levels or LEVELS) if test.aspect == "slingshot" else []
+        said = words.limited(words.skills(test, size, beta or levels), limit)
         return {
             "aspect": test.aspect,
             "tuples": test.tuples,
             "size": size,
-            "beta": list(test.beta or BETAS) if curve else [],
-            "levels": list(test.levels or LEVELS) if test.aspect == "slingshot" else [],
+            "beta": beta,
+            "levels": levels,
             "over": test.over,
             "limit": limit[0],
             "side": limit[1],
             "unit": words.SKILL_UNITS[test.aspect],
             "cells": self._cells(test.models, axis=axis),
-            "test": self._with_models(words.limited(words.skills(test, size), limit), test.models, axis=axis),
+            "test": self._with_models(said, test.models, axis=axis),
         }
 
     def _wide(self, asked: Asked) -> Asked:

@@ -130,25 +130,33 @@ def jump(test: JumpTest, most: int) -> str:
     return f"{_asked('accuracy', test.of, most)} {expected} over {AXIS_UNITS[test.axis]}"
 
 
-def skills(test: SkillsTest, size: int) -> str:
-    """Say which assumption of the theory of skills is tested, and how it is summed up."""
+def skills(test: SkillsTest, size: int, values: Sequence[float]) -> str:
+    """Say which assumption of the theory of skills is tested, at which ratios or levels, and how it is summed up."""
     summed = "the mean" if test.over == "mean" else "the largest"
-    return f"over all comparisons, {summed} of: {_aspect(test, size)}"
+    return f"over all comparisons, {summed} of: {_aspect(test, size, listing([f'{value:g}' for value in values]))}"
 
 
-def _aspect(test: SkillsTest, size: int) -> str:
+def _aspect(test: SkillsTest, size: int, values: str) -> str:
     if test.aspect in _ASPECTS:
         return _ASPECTS[test.aspect]
     what = "skills" if size == 1 else f"{_KINDS_OF_TUPLES[test.tuples].format(size=size)}"
     if test.aspect == "slingshot":
         return (
-            f"the share of {what} that fail more often than a level, less that of single skills in a model with "
+            f"the share of {what} that fail more often than {values}, less that of single skills in a model with "
             f"{size} times the excess,"
         )
-    ratio = "\N{GREEK SMALL LETTER BETA} times as often as pieces"
-    return f"the share of {what} that fail more than {ratio}, less what the curve `{test.aspect}` allows,"
+    return (
+        f"the share of {what} that fail more than {values} times as often as pieces, less what "
+        f"{_CURVES[test.aspect]} allows,"
+    )
 
 
+_CURVES = {
+    "theorem": "the theorem",
+    "sharper": "the sharper curve",
+    "exact": "the exact curve",
+    "markov": "Markov's bound",
+}
 _KINDS_OF_TUPLES = {
     "concatenated": "tuples of {size} skills, one from each of as many pieces,",
     "within": "tuples of {size} skills of one piece",
