@@ -42,7 +42,7 @@ def render(
 ) -> str:
     """Return the page's HTML. Everything that users wrote is escaped, in the embedded data too.
 
-    `known` are the figures of skills on text-pieces, behind those `drawn`; `thresholds` those of what emerges where.
+    `known` are the figures of skills on text-pieces, before those `drawn`; `thresholds` those of what emerges where.
     """
     return shell.rendered(
         "page.html.j2",
@@ -55,10 +55,10 @@ def render(
         ),
         printing=printing_words.gains_table(prepared),
         figures=[
-            *(shell.shown(figure, MEANINGS) for figure in drawn),
             *(shell.shown(figure, PLOTTED) for figure in known),
+            *(shell.shown(figure, MEANINGS) for figure in drawn),
         ],
-        emerging=_emerging(content, prepared, [*drawn, *known], thresholds),
+        emerging=_emerging(content, prepared, [*known, *drawn], thresholds),
         absent=[
             {"title": figure.information.title, "reason": figure.information.absent}
             for figure in drawn
@@ -90,7 +90,7 @@ def _write(content: ReportInput, folder: Path) -> None:
     (folder / "index.html").write_text(page, encoding="utf-8")
     (folder / "figures").mkdir()
     colours = theme.palette("light", prepared.colours)
-    for figure in (*drawn, *known, *thresholds):
+    for figure in (*known, *drawn, *thresholds):
         if figure.specification is not None:
             shell.write_figure(figure, folder / "figures", colours)
     if content.emergence is not None and content.emergence.height:
