@@ -233,7 +233,8 @@ def novelty_command(
     typer.echo(
         "corpus: how often it holds a combination in expectation, if skills and topic are independent; above 1 "
         "it says "
-        "nothing. novel: the exact 95 % interval lies above it."
+        "nothing. novel: the exact 95 % interval lies above it. Assumed, too: a success shows all skills and the "
+        "topic, combinations are drawn at random, and --skill, --topic and --sentences are not too small."
     )
 
 
