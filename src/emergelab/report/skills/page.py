@@ -92,9 +92,9 @@ def _sections(content: SkillsInput) -> list[Section]:
             text="A corpus of L sentences holds a share of at most p_s^k · p_t · L of all combinations of k "
             "skills and a topic, if skills "
             "and topics occur independently. Who succeeds at more has made some that nobody wrote.\n\n"
-            "What is assumed: skills and topic occur independently (tested below, and the last column of the table says "
-            "how far it would have to be wrong); a success shows all k skills and the topic; combinations are drawn at "
-            "random from all; and p_s, p_t and L are no smaller in truth than here.",
+            "What is assumed: skills and topic occur independently (tested below, and the last column of the table "
+            "says how far it would have to be wrong); a success shows all k skills and the topic; combinations are "
+            "drawn at random from all; and p_s, p_t and L are no smaller in truth than here.",
             figures=(figures.novelty(content), figures.cooccurrence(content)),
             tables=[_board(content), _lifts(content)],
         ),
