@@ -123,6 +123,38 @@ def test_a_simulated_ladder_is_forecast():
     assert (found.spread > 0).all()
 
 
+def corpora(noise: float = 0.03) -> Ladder:
+    """Return two corpora, the second with losses a twentieth higher, whose tasks follow their own losses alike."""
+    one, other = simulated(0.001), simulated(0.001, seed=2)
+    losses = np.vstack([np.hstack([one.values[row], 1.05 * other.values[row]]) for row in range(3)])
+    z = np.hstack([one.values[0], other.values[0]])
+    generator = stream(0, "corpora").generator()
+    tasks = np.stack([0.3 + 0.15 * (3.2 - z) + noise * generator.standard_normal(z.size) for _ in range(20)])
+    metrics = [*one.metrics[:3], *(Metric("accuracy", f"task{at}", "share") for at in range(20))]
+    points, group = np.arange(z.size), np.repeat([0, 1], one.params.size)
+    params, tokens = (np.tile(values, 2) for values in (one.params, one.tokens))
+    return Ladder(points, group, params, tokens, ("a", "b"), tuple(metrics), np.vstack([losses, tasks]))
+
+
+def test_tasks_are_linked_over_corpora():
+    """Noisy tasks of two corpora together are forecast better than those of each by itself."""
+    ladder = corpora()
+    small, large = ladder.at(ladder.params < 2e9), ladder.at(ladder.params > 2e9)
+    truth = 0.3 + 0.15 * (3.2 - LAW.loss(large.params, large.tokens))
+
+    def error(found: np.ndarray, chosen: np.ndarray) -> float:
+        return float(np.abs(found[3:][:, chosen] - np.asarray(truth)[chosen]).mean())
+
+    together = forecast(small, Target.of(large), stream(0, "test"), samples=10).working
+    for group in range(2):
+        chosen = large.group == group
+        part = large.at(chosen)
+        alone = forecast(
+            small.at(small.group == group), Target.of(part), stream(0, "test"), samples=10
+        ).working
+        assert error(together, chosen) < 0.9 * float(np.abs(alone[3:] - np.asarray(truth)[chosen]).mean())
+
+
 def test_a_back_test_covers_and_beats_the_last_value():
     ladder = simulated(0.004, seed=1)
     small, large = ladder.at(ladder.params < 2e9), ladder.at(ladder.params > 2e9)
