@@ -129,7 +129,7 @@ def test_findings_have_numbers_and_intervals():
     said = findings(_whole())
     assert said[0].startswith("one at 9B tokens: weakest skill g, right on 0.30 [")
     assert "f falls most in company: 0.90 [" in said[0]
-    assert "More often than not fail" in said[0]
+    assert "Failing more often than not" in said[0]
     assert "got better" in said[1]
     assert "0.55 [" in said[2]  # 80 pieces, of which 44 fail
 

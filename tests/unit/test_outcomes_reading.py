@@ -175,6 +175,8 @@ def test_lists_become_texts_and_structures_do_not():
         ([f"{HEAD},params", f"{ROW},6.9"], "Got 6.9 parameters", "6900000000 or 6.9e9"),
         ([f"{HEAD},params", f"{ROW},3e15"], "Got 3e+15 parameters", "--column params=NAME"),
         ([f"{HEAD},params,tokens", f"{ROW},7e9,300"], "trained on 300 tokens at most", "3e11"),
+        ([f"{HEAD},tokens", f"{ROW},4e10", "a,2,add,x,1,42"], "42 training tokens at 2 and up to 4e+10", "4.2e10"),
+        ([f"{HEAD},params,tokens", f"{ROW},1e9,1e9", "a,2,add,x,1,2e9,2e9"], "same numbers at all 2", "params=NAME"),
         ([f"{HEAD},tokens", f"{ROW},-5"], "Got -5 in the column read as train_tokens", "Mend these rows"),
         ([f"{HEAD},tokens", f"{ROW},1e24"], "Got 1e+24 in the column read as train_tokens", "train_tokens=NAME"),
         ([f"{HEAD},tokens", f"{ROW},inf"], "Got inf in the column read as train_tokens", "at most 1e+17"),

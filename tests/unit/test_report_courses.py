@@ -39,7 +39,7 @@ def test_findings_have_their_numbers(two_systems: AlongTraining):
     said = findings(two_systems)
     assert list(said) == [EMERGED, ORDER, AHEAD]
     verdicts = two_systems.emerging.verdicts()
-    assert said[EMERGED][0].startswith(f"Of {verdicts.height} courses")
+    assert said[EMERGED][0].startswith(f"Of {verdicts.height} learning curves")
     after = two_systems.order.rows.filter((pl.col("axis") == "tokens") & (pl.col("order") == "after")).height
     assert after == 2
     assert said[ORDER][0].startswith("Of 2 composites in a system with all parts measured alone, 2 cross")
@@ -66,7 +66,7 @@ def test_without_tokens_courses_are_told_along_loss():
         loss=10 - pl.col("train_tokens").log10(),
     )
     said = findings(along(unknown))
-    assert said[EMERGED][0].startswith("Of 4 courses")
+    assert said[EMERGED][0].startswith("Of 4 learning curves")
     assert said[ORDER][0].startswith("Of 1 composite in a system")
 
 
@@ -102,7 +102,7 @@ def test_few_checkpoints_still_make_a_section(count: int):
     assert made.text
     said = findings(found)
     if count < 4:
-        assert said[EMERGED] == ["No task has trained checkpoints enough for a course."]
+        assert said[EMERGED] == ["No task has trained checkpoints enough for a curve."]
     for figure in made.figures:
         assert figure.figure().specification is not None
 

@@ -41,8 +41,8 @@ def test_the_verdict_names_the_law_with_its_numbers() -> None:
     text = said(small())
     assert "6 of 6 composites have all parts measured" in text
     assert "“product” predicts composites best" in text
-    assert "6 composites at 60 places" in text
-    assert "below the union bound at" in text
+    assert "6 composites in 60 measurements" in text
+    assert "below the union bound in" in text
     assert "Best by system: s0 “product”" in text
 
 

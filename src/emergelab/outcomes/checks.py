@@ -21,6 +21,7 @@ _COUNTS = {
 }
 _WHOLE = ("answer_tokens", "shots", "sample")
 _FEWEST_TOKENS = 1e-4  # per parameter, at the last checkpoint; the first of Pythia 12B has as many
+_MOST_STEPS = 10**8  # of a training, and a step reads one token at least
 _MOST_LOSS = 20.0  # nats per token: a uniform guess among 500 million tokens
 
 
@@ -34,6 +35,8 @@ def require_sound(frame: pl.DataFrame) -> None:
     _require_counts(frame)
     _require_one_place(frame)
     _require_enough_tokens(frame)
+    _require_one_unit(frame)
+    _require_two_scales(frame)
 
 
 def plausibility_notes(frame: pl.DataFrame) -> list[str]:
@@ -127,6 +130,35 @@ def _require_enough_tokens(frame: pl.DataFrame) -> None:
         raise TableError(
             f"{system} has {params:.4g} parameters and was trained on {tokens:g} tokens at most. Tokens are counted "
             "one by one. Write 300 billion as 300000000000 or 3e11."
+        )
+
+
+def _require_one_unit(frame: pl.DataFrame) -> None:
+    """Refuse tokens that some checkpoints count one by one and others in millions or billions."""
+    if "train_tokens" not in frame.columns:
+        return
+    most = pl.col("train_tokens").max().over("system") / _MOST_STEPS  # divided, as integers would overflow
+    odd = frame.filter((pl.col("train_tokens") > 0) & (pl.col("train_tokens") < most))
+    if odd.height:
+        first = odd.sort(CELL).row(0, named=True)
+        largest = frame.filter(pl.col("system") == first["system"])["train_tokens"].max()
+        raise TableError(
+            f"{first['system']} has {first['train_tokens']:g} training tokens at {first['checkpoint']} and up to "
+            f"{largest:g} elsewhere. No training has so many steps: units are mixed. Count tokens one by one "
+            "everywhere, 42 billion as 42000000000 or 4.2e10."
+        )
+
+
+def _require_two_scales(frame: pl.DataFrame) -> None:
+    """Refuse one column's numbers that stand for parameters as well as for training tokens."""
+    if not {"params", "train_tokens"} <= set(frame.columns):
+        return
+    places = frame.select("params", "train_tokens").drop_nulls().unique()
+    if places.height > 1 and (places["params"] == places["train_tokens"]).all():
+        raise TableError(
+            f"Parameters and training tokens are the same numbers at all {places.height} places, first "
+            f"{places['params'].min():.4g}. One of them was read as the other. Say which columns they are with "
+            "--column params=NAME and --column train_tokens=NAME, or leave one out."
         )
 
 

@@ -318,7 +318,10 @@ def _values(frame: pl.DataFrame) -> pl.DataFrame:
         "right": pl.col("correct").cast(pl.Float64),
         "nats": nats,
         "per_token": nats / tokens,
-        "score": pl.col("score").fill_nan(None),
+        # Of cloze losses alone the probability of the right answer is known, which is a score.
+        "score": pl.coalesce(
+            pl.col("score").fill_nan(None), pl.when(pl.col("nats").is_null()).then(1 - pl.col("cloze_loss"))
+        ),
     }
     keys = ("system", "task", "checkpoint", "piece")
     if frame["sample"].n_unique() <= 1:

@@ -31,12 +31,13 @@ class CompetenceTables:
     skills on tasks answered at every checkpoint of a system alone, for curves. `changed` is `changes` by skill.
     `weak` has weak shares, with `of` (skills or tuples). `curves` and `against` are those of `observed` (pieces
     weighted alike); `lines` theory for the last cells, finely; `against_last` accounts of the last cells by other
-    weights and tasks, with `over` (the tasks). `unfit` has task and reason of those left out, `apart` success on them
-    by task. `last` has the last cell
-    of each system. `relied` is false where no task shows skill: then all of them are in.
+    weights and tasks, with `over` (the tasks). `solved` is `skills` without tasks that were never solved. `unfit` has
+    task and reason of those left out, `apart` success on them by task. `last` has the last cell of each system.
+    `relied` is false where no task shows skill: then all of them are in.
     """
 
     skills: pl.DataFrame
+    solved: pl.DataFrame
     tuples: pl.DataFrame
     sizes: pl.DataFrame
     steady: pl.DataFrame
@@ -73,10 +74,12 @@ def competence_tables(frame: pl.DataFrame, unfit: pl.DataFrame, stream: Stream) 
     if not relied:
         kept = whole
     skills, tuples = (competence(kept, by) for by in ("skill", "tuple"))
+    solved, _ = _parted(kept, unfit["task"].to_list())
     curves, against = observed(kept, stream)
     last = whole.of_cells(whole.last_cells()).cells
     return CompetenceTables(
         skills=skills,
+        solved=competence(solved, "skill"),
         tuples=tuples,
         sizes=competence(kept, "k"),
         steady=competence(kept.at_every_checkpoint(), "skill"),
@@ -85,7 +88,7 @@ def competence_tables(frame: pl.DataFrame, unfit: pl.DataFrame, stream: Stream) 
         curves=curves,
         against=against,
         lines=theory_lines(kept.of_cells(kept.last_cells())),
-        against_last=_otherwise(whole, kept, unfit, stream),
+        against_last=_otherwise(whole, kept, solved, stream),
         graph=graph_tables(kept),
         unfit=left,
         apart=competence(apart, "task"),
@@ -110,9 +113,8 @@ def _weak(skills: pl.DataFrame, tuples: pl.DataFrame, against: pl.DataFrame) -> 
     return pl.concat(parts)
 
 
-def _otherwise(whole: Pieces, kept: Pieces, unfit: pl.DataFrame, stream: Stream) -> pl.DataFrame:
+def _otherwise(whole: Pieces, kept: Pieces, solved: Pieces, stream: Stream) -> pl.DataFrame:
     """Return accounts of the last cells by both weightings, over all tasks, those kept, and those solved."""
-    solved, _ = _parted(kept, unfit["task"].to_list())
     weightings: tuple[Weighting, ...] = ("items", "tasks")
     parts = [
         observed(chosen.of_cells(whole.last_cells()), stream, weighting)[1].with_columns(over=pl.lit(over))

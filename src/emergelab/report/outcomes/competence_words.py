@@ -101,7 +101,7 @@ def _levels(tables: CompetenceTables, cell: dict[str, Any], of_cell: pl.Expr) ->
     said = f"{cell_name(cell)}: weakest skill {_of_skill(worst, measure)}"
     if skills.height > 1:
         said += f", strongest {_of_skill(best, measure)}"
-    return f"{said}.{_alone(skills)}"
+    return f"{said}.{_alone(tables.solved.filter(of_cell))}"
 
 
 def _of_skill(row: dict[str, Any], measure: str) -> str:
@@ -109,16 +109,19 @@ def _of_skill(row: dict[str, Any], measure: str) -> str:
     return f"{row['skill']}, {'right' if measure == 'success' else 'failing'} on {share}"
 
 
-def _alone(skills: pl.DataFrame) -> str:
-    """Say which skill is there alone and gone in company, if one is so for certain."""
-    lost = skills.filter(pl.col("alone_lo") > pl.col("success_hi"))
+def _alone(solved: pl.DataFrame) -> str:
+    """Say which skill is there alone and less so in company, if one is so for certain.
+
+    Tasks that nothing ever solved are not asked: there the company is missing, not the skill.
+    """
+    lost = solved.filter(pl.col("alone_lo") > pl.col("success_hi"))
     lost = lost.with_columns(loss=pl.col("alone") - pl.col("success")).filter(pl.col("loss") > _NOTABLE)
     if lost.is_empty():
         return ""
     row = lost.sort("loss", descending=True).row(0, named=True)
     return (
-        f" {row['skill']} falls most in company: {with_interval(row, 'alone')} alone, {words.share(row['success'])} "
-        "on all pieces that need it."
+        f" {row['skill']} falls most in company: {with_interval(row, 'alone')} alone, {with_interval(row, 'success')} "
+        "on all pieces that need it, but for tasks that were never solved."
     )
 
 
@@ -129,7 +132,7 @@ def _weak(tables: CompetenceTables, of_cell: pl.Expr) -> str:
         f"{with_interval(row, 'corrected')})"
         for row in often.to_dicts()
     ]
-    return f"More often than not fail {words.listing(parts)}." if parts else ""
+    return f"Failing more often than not: {words.listing(parts)}." if parts else ""
 
 
 def _moved(tables: CompetenceTables, cell: dict[str, Any]) -> str:

@@ -49,6 +49,7 @@ TITLES: Mapping[str, str] = {
 """Laws as the page names them, in the order in which it shows them."""
 _TAIL = 0.025
 _SURELY_MORE = 2  # times as many as by chance
+_RARE = 0.01  # of which probability chance would make as many
 _MOST_ROWS = 40
 _MOST_NAMES = 6
 
@@ -82,6 +83,8 @@ def headlines(found: Composed) -> list[str]:
 
 def _coverage(found: Composed) -> str:
     composites = found.parts.composites
+    if found.parts.items.is_empty():
+        return "Answers are neither right nor wrong, and there are no cloze losses."
     if composites.is_empty():
         return "No composites: no task needs two skills or more."
     whole = composites.filter(pl.col("complete") > 0)
@@ -107,7 +110,15 @@ def _left_out(found: Composed) -> Iterator[str]:
     whole = found.parts.composites.filter(pl.col("complete") > 0).height
     yield (
         f"{found.left_out.height} of these {whole} do not show what they are named for: {told}. "
-        f"Verdicts on laws go by the other {whole - found.left_out.height}; both are shown."
+        f"{_judged(whole - found.left_out.height)}"
+    )
+
+
+def _judged(others: int) -> str:
+    return (
+        f"Verdicts on laws go by the other {others}; both are shown."
+        if others
+        else "No verdict goes by them."
     )
 
 
@@ -141,7 +152,7 @@ def _laws(found: Composed) -> Iterator[str]:
 
 
 def _places(row: Mapping[str, Any]) -> str:
-    return f"{words.plural(row['composites'], 'composite')} at {words.plural(row['cases'], 'place')}"
+    return f"{words.plural(row['composites'], 'composite')} in {words.plural(row['cases'], 'measurement')}"
 
 
 def _lean(row: Mapping[str, Any]) -> str:
@@ -187,13 +198,21 @@ def _limits(composition: Composition) -> Iterator[str]:
     chance = low.height * _TAIL
     begin = (
         "Skills do not do in company what they do alone: composites lie"
-        if max(below, above) > _SURELY_MORE * chance
+        if _surely_more(max(below, above), low.height)
         else "As far as can be told, skills do in company what they do alone: composites lie"
     )
     yield (
-        f"{begin} clearly below the union bound at {below} of {low.height} places and clearly above the minimum at "
-        f"{above}, where chance alone would have about {round(chance)} of each."
+        f"{begin} clearly below the union bound in {below} of {low.height} measurements (a composite at a checkpoint) "
+        f"and clearly above the minimum in {above}; chance alone would make about {round(chance)} of each."
     )
+
+
+def _surely_more(outside: int, measured: int) -> bool:
+    """Return whether so many measurements outside of a limit are more than chance would make."""
+    from scipy.stats import binom  # noqa: PLC0415  scipy.stats takes a second to load
+
+    as_many_by_chance = float(binom.sf(outside - 1, measured, _TAIL))
+    return outside > _SURELY_MORE * measured * _TAIL and as_many_by_chance < _RARE
 
 
 def _references(composition: Composition, law: str) -> Iterator[str]:
@@ -283,9 +302,10 @@ def _prices(found: Composed) -> Iterator[str]:
         return
     above = rows.filter(pl.col("price_lo") > 0)
     top = rows.sort("price", descending=True).row(0, named=True)
+    begin = "Composing has a price of its own" if above.height else "No price of composing is seen"
     yield (
-        f"Composing has a price of its own: where the parts asked on the same input are right, {above.height} of "
-        f"{words.plural(rows.height, 'composite')} still lack{'s' if above.height == 1 else ''} success, "
+        f"{begin}: where the parts asked on the same input are right, {above.height} of "
+        f"{words.plural(rows.height, 'composite')} clearly lack{'s' if above.height == 1 else ''} success, "
         f"{words.share(_median(rows['price']))} in the median, most {top['composite']} with "
         f"{with_interval(top, 'price')}."
     )
@@ -359,7 +379,7 @@ def _theorem(found: Composed) -> Iterator[str]:
     ]
     places = words.plural(rows.height, "checkpoint")
     exceeded = (
-        f"the worst tuples exceed the exact curve at {worst.height} of {spoken.height} looks"
+        f"the worst tuples exceed the exact curve in {worst.height} of {spoken.height} comparisons"
         if worst.height
         else "the worst tuples nowhere exceed the exact curve"
     )

@@ -88,7 +88,7 @@ def _chosen(found: AlongTraining, k: int) -> Plot | None:
             (
                 f"The {len(names)} of {words.plural(points['name'].n_unique(), 'task')} whose accuracy changes most "
                 "between the second trained checkpoint and the last, where checkpoints are dense enough to see how; "
-                "all others are in the table of courses. 95 % intervals over items."
+                "all others are in courses.csv. 95 % intervals over items."
             ),
         ),
     )

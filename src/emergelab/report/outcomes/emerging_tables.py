@@ -90,7 +90,7 @@ def _courses(found: AlongTraining) -> Table:
         for row in asked.iter_rows(named=True)
     ]
     return Table(
-        title="Courses by number of skills, over training tokens",
+        title="Learning curves by number of skills, over training tokens",
         columns=(
             "System",
             "skills",
@@ -102,7 +102,7 @@ def _courses(found: AlongTraining) -> Table:
             "verdict",
         ),
         rows=rows,
-        note="Sharpness as a factor of tokens. The whole table has the points of all courses.",
+        note="Sharpness as a factor of tokens. The whole table has the points of all curves.",
         name="courses",
         whole=found.emerging.points,
     )

@@ -24,7 +24,7 @@ _METRICS = {
     "probability": "probability",
 }
 _READ = (
-    "A course is the mean of one task over the checkpoints of one system, on the same items at all of them. Its level "
+    "A curve is the mean of one task over the checkpoints of one system, on the same items at all of them. Its level "
     "is half way from what takes no skill (chance, 0 where it is not known; or always giving the most frequent target, "
     "where that is right more often) to certainty. There is one run at each checkpoint: intervals hold for these runs, "
     "over items."
@@ -35,7 +35,7 @@ _WHERE = {
     AT_ONCE: "by the second trained checkpoint",
     WITHIN: "between later checkpoints",
     NOT_REACHED: "not within the training measured",
-    UNKNOWN: "at an unknown place",
+    UNKNOWN: "at a point that the intervals leave open",
 }
 
 
@@ -97,16 +97,26 @@ def _verdicts(found: AlongTraining) -> pl.DataFrame:
 def _crossed(found: AlongTraining) -> str:
     rows = _verdicts(found)
     if rows.is_empty():
-        return "No task has trained checkpoints enough for a course."
+        return "No task has trained checkpoints enough for a curve."
     counts = Counter(rows["crossed"].to_list())
     listed = [f"{counts[name]} {where}" for name, where in _WHERE.items() if counts[name]]
     said = (
-        f"Of {words.plural(rows.height, 'course')}, one for each task of a system, accuracy crosses its level in "
-        f"{words.listing(listed)}."
+        f"Of {words.plural(rows.height, 'learning curve')}, one for each task of a system, {_followed(rows)} crosses "
+        f"its level in {words.listing(listed)}."
     )
     if counts[AT_ONCE] * 2 > rows.height:
         said += " Most had crossed by the second checkpoint: these checkpoints cannot say when."
     return said
+
+
+def _followed(rows: pl.DataFrame) -> str:
+    """Say whose level is crossed: accuracy, or what stands in where answers are neither right nor wrong."""
+    others = sorted(set(rows["metric"]) - {"accuracy"})
+    if not others:
+        return "accuracy"
+    if len(others) == rows["metric"].n_unique():
+        return words.listing(others)
+    return f"accuracy, or {words.listing(others)} where it is not known,"
 
 
 def _jumps(found: AlongTraining) -> str:
@@ -122,9 +132,9 @@ def _jumps(found: AlongTraining) -> str:
     told = [f"{counts[name]} {what}" for name, what in parts.items() if counts[name]]
     rest = sum(counts.values()) - sum(counts[name] for name in parts)
     if not told:
-        return f"No course is decided: {words.plural(rest, 'course')} undecided, unchanged or too short."
-    others = f"; {rest} are undecided, unchanged or too short" if rest else ""
-    return f"Of these courses, {words.listing(told)}{others}."
+        return f"No curve is decided: {words.plural(rest, 'curve')} undecided, unchanged or too short."
+    others = f"; {rest} undecided, unchanged or too short" if rest else ""
+    return f"Of these curves, {words.listing(told)}{others}."
 
 
 def _order(found: AlongTraining) -> str:
@@ -132,11 +142,13 @@ def _order(found: AlongTraining) -> str:
     test = found.order.tests.get("tokens" if "tokens" in axes else "loss")
     missing = found.order.unmeasured
     if test is None or not axes:
-        return "No composite has all of its parts measured alone." if missing else ""
+        # Without curves nothing is known of order, whatever was measured alone.
+        nothing = not missing or _verdicts(found).is_empty()
+        return "" if nothing else "No composite with a curve has curves of all its parts alone."
     pairs = test.pairs_after + test.pairs_before + test.pairs_undecided
     said = (
         f"Of {words.plural(pairs, 'composite')} in a system with all parts measured alone, {test.pairs_after} cross "
-        f"their level after the latest part, {test.pairs_before} before it, {test.pairs_undecided} are undecided"
+        f"their level after the latest part, {test.pairs_before} before it, {test.pairs_undecided} undecided"
     )
     if test.p is not None:
         said += f" (sign test over {words.plural(test.after + test.before, 'composite')}: p = {words.figure(test.p)})"
@@ -228,16 +240,17 @@ def _unknown(systems: list[str], rows: pl.DataFrame) -> str:
     known = rows.filter(pl.col("known") & pl.col("system").is_in(systems))
     nearer = known.group_by("system", maintain_order=True).agg(pl.col("factor").max())
     reach = [f"{_TIMES}{factor:g} for {system}" for system, factor in nearer.iter_rows()]
+    whose = "its" if len(systems) == 1 else "their"
     return (
-        f"Of ten times the training nothing can be said for {words.listing(systems)}: no back-test on their own past "
+        f"Of ten times the training nothing can be said for {words.listing(systems)}: no back-test on {whose} own past "
         f"reaches as far and holds{f'; forecasts reach {words.listing(reach)}' if reach else ''}."
     )
 
 
 def _sizes(found: AlongTraining) -> str:
     sizes = {system.params for system in found.panels.systems if math.isfinite(system.params)}
-    if len(sizes) < len(found.panels.systems) or len(sizes) > 1:
-        return (
-            "systems of several sizes here differ in more than their size, and nothing is forecast over it."
-        )
-    return "there is one size."
+    if not sizes:
+        return "sizes are not known."
+    if len(sizes) == 1:
+        return "there is one size."
+    return "systems of several sizes here differ in more than their size, and nothing is forecast over it."

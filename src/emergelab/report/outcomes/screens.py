@@ -12,23 +12,27 @@ from emergelab.report.sections import Section, Table
 
 _SMALL = 0.005
 _MEANING = "A fault makes numbers wrong, a warning changes what they mean, a note says what cannot be said."
+_TITLES = {
+    "fault": "Faults",
+    "warning": "Warnings",
+    "note": "What cannot be said, and what was assumed",
+}
 _SOUND = "The screens found nothing that would change a conclusion."
 
 
 def section(findings: Sequence[Finding]) -> Section:
     """Return what the screens found, the gravest first, and the tasks that verdicts leave out with their reasons."""
-    notes = [finding for finding in findings if finding.severity == "note"]
-    grave = [finding for finding in findings if finding.severity != "note"]
     left_out = unfit_tasks(findings)
-    tables = [_found("What the screens found", grave, "faults")] if grave else []
+    tables = [
+        _found(title, severity, found)
+        for severity, title in _TITLES.items()
+        if (found := [finding for finding in findings if finding.severity == severity])
+    ]
     tables += [_left_out(left_out)] if left_out.height else []
-    tables += [_found("What cannot be said, and what was assumed", notes, "notes")] if notes else []
-    return Section(
-        name="screens", title="Faults of the data", text=_summary(findings, left_out), tables=tables
-    )
+    return Section(name="screens", title="Faults of the data", text=_summary(findings), tables=tables)
 
 
-def _summary(findings: Sequence[Finding], left_out: pl.DataFrame) -> str:
+def _summary(findings: Sequence[Finding]) -> str:
     if not findings:
         return _SOUND
     counts = ", ".join(counted(count, severity) for severity, count in severities(findings).items())
@@ -36,24 +40,20 @@ def _summary(findings: Sequence[Finding], left_out: pl.DataFrame) -> str:
     said = [f"The table was screened before anything was concluded: {counts}. {_MEANING}"]
     if faults:
         said.append(f"Faults are: {named(faults, len(faults))}.")
-    if left_out.height:
-        said.append(f"Verdicts on competence and composition leave out {counted(left_out.height, 'task')}.")
     return " ".join(said)
 
 
-def _found(title: str, findings: Sequence[Finding], name: str) -> Table:
-    rows = [
-        (f"{finding.severity}: {finding.about}", finding.message, finding.consequence, _touched(finding))
-        for finding in findings
-    ]
+def _found(title: str, severity: str, findings: Sequence[Finding]) -> Table:
+    rows = [(finding.about, finding.message, finding.consequence, _touched(finding)) for finding in findings]
     return Table(
-        title=title,
+        title=f"{title} ({len(findings)})",
         columns=("Finding", "What there is", "What it does", "Rows"),
         rows=rows,
         note="Shares are of all rows. The file has every single case behind a finding.",
-        name=name,
+        name=f"{severity}s",
         whole=cases_table(findings),
         prose=True,
+        folded=severity != "fault",
     )
 
 
@@ -74,7 +74,8 @@ def _left_out(left_out: pl.DataFrame) -> Table:
         title="Tasks that verdicts leave out",
         columns=("Reason", "Tasks", "Which"),
         rows=rows,
-        note="Their accuracies are still shown.",
+        note="Their accuracies are still shown. Verdicts on competence keep those that were never solved: their "
+        "failures are failures.",
         name="left-out",
         whole=left_out,
         prose=True,

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from emergelab.analysis.skills.tables import OFTEN, CompetenceTables
+from emergelab.analysis.skills.tables import NEVER_SOLVED, OFTEN, CompetenceTables
 from emergelab.outcomes.findings import Finding
 from emergelab.outcomes.screens import unfit_tasks
 from emergelab.report import words
@@ -21,15 +21,24 @@ def trust(findings: Sequence[Finding], tasks: int) -> list[str]:
     grave = [finding for finding in findings if finding.severity == "fault"]
     if not findings:
         return ["Yes: the screens found nothing that would change a conclusion."]
-    left = unfit_tasks(findings).height
     others = words.plural(len(findings) - len(grave), "other finding")
     said = [f"{'Not all of them' if grave else 'Yes, with care'}. {_faults(grave)}{others} below."]
-    if left:
-        said.append(
-            f"Verdicts on competence and composition leave out {left} of {words.plural(tasks, 'task')}, which show no "
-            "skill whatever their accuracy is."
-        )
-    return said
+    left = left_out(unfit_tasks(findings), tasks)
+    return [*said, left] if left else said
+
+
+def left_out(unfit: pl.DataFrame, tasks: int) -> str:
+    """Say how many tasks verdicts leave out, empty where none; `unfit` has task and reason."""
+    if unfit.is_empty():
+        return ""
+    said = (
+        f"Verdicts on composition and emergence leave out {unfit.height} of {words.plural(tasks, 'task')}, which show "
+        "no skill"
+    )
+    unsolved = unfit.filter(pl.col("reason") == NEVER_SOLVED).height
+    if not unsolved:
+        return f"{said}; so do those on competence."
+    return f"{said}; those on competence keep {unsolved} of these that were never solved, as failures are failures."
 
 
 def _faults(grave: Sequence[Finding]) -> str:
