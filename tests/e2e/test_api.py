@@ -78,6 +78,7 @@ def test_the_report_is_made_again_where_it_is_missing(run: el.Run):
     assert page.is_file()
 
 
+@pytest.mark.slow
 def test_figures_are_charts_with_the_reports_names(run: el.Run):
     files = {path.stem for path in (run.report.parent / "figures").glob("*.svg")}
     assert set(run.figures) == files

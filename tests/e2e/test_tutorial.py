@@ -16,7 +16,7 @@ SMALLER = {
 }
 
 # One process runs all of these, so that the tutorial is run once.
-pytestmark = pytest.mark.xdist_group("tutorial")
+pytestmark = [pytest.mark.xdist_group("tutorial"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

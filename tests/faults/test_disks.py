@@ -59,6 +59,7 @@ def files_of(trial: Trial) -> list[Path]:
     return sorted(path for folder in finished(trial.store) for path in folder.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(8 if MANY else 1))
 def test_every_file_of_a_store(part: int, good: Trial, copy: Trial):
     """Spoil a few files at once, in turn all of them: each is named, set aside and made anew."""
@@ -84,6 +85,7 @@ def test_every_file_of_a_store(part: int, good: Trial, copy: Trial):
 
 
 # The sample has the one that can do what the other can: both are at work on one store, then one alone.
+@pytest.mark.slow
 @pytest.mark.parametrize("trouble", ["none", "one is killed"] if MANY else ["one is killed"])
 def test_two_runs_started_together(trouble: str, good: Trial, tmp_path: Path):
     trial = Trial(good.study, tmp_path / "run")

@@ -19,7 +19,7 @@ from faults.trouble import (
 from study_runs import Answer
 
 # `make faults` asks for many; the sample of every test run is small.
-POINTS = int(os.environ.get("FAULT_POINTS", "2"))
+POINTS = int(os.environ.get("FAULT_POINTS", "1"))
 LONGEST_DELAY = 2.0
 
 # The sample shares one process, so that the undisturbed run is made once; the many are spread.

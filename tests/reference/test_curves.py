@@ -289,7 +289,7 @@ def test_tuples_that_a_finite_graph_cannot_have():
         Tuples(size=4, kind=TupleKind.concatenated).graph(FiniteGraph(skills=10, pieces=3))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(theta=_shares, beta=st.floats(1.2, 8), skills=st.integers(2, 500), pieces=st.integers(500, 10**6))
 def test_smallest_shares_of_finite_mixtures(theta: float, beta: float, skills: int, pieces: int):
     """A mixture of one k is that k; and at the share found the failure is what was asked, above it no more."""

@@ -184,6 +184,7 @@ def test_a_task_that_was_not_enumerated_is_told_apart_from_one_that_is_never_pri
     assert 0 < row["D_certified_lo"] < math.log(2 * 2**4 * 4**4)
 
 
+@pytest.mark.slow
 def test_functions_of_the_document_are_weighed_by_hypotheses():
     """A known function is answered with no example, a new one costs ln 16 at first and nothing when it comes again."""
     few = ("--shots", "1", "--prompts", "3", "--documents", "2")

@@ -27,7 +27,7 @@ def test_what_was_found_is_a_message_now(path: Path):
 
 @pytest.mark.parametrize("target", sorted(SHIPPED))
 # A reader that fails for one change in ten is noticed 98 times in 100; rarer ones are for `make fuzz`.
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_a_shipped_file_with_something_else_in_its_middle_is_read_or_refused(
     target: str, data: st.DataObject

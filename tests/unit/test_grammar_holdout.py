@@ -248,7 +248,9 @@ def at_once(
     return found
 
 
-@pytest.mark.parametrize(("number", "law"), [(0, "train"), (8, "train"), (0, "full")])
+@pytest.mark.parametrize(
+    ("number", "law"), [(0, "train"), pytest.param(8, "train", marks=pytest.mark.slow), (0, "full")]
+)
 def test_documents_have_the_conditional_probabilities(number: int, law: str) -> None:
     world = worlds()[number]
     expected = enumerate_documents(world, 5, law)

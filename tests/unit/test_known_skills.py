@@ -157,7 +157,7 @@ def test_without_an_ideal_predictor_the_excess_is_unknown():
     assert row["nats"] == pytest.approx(-float(model[0, 1]))
 
 
-@pytest.mark.parametrize("unnamed", [0.0, 0.3])
+@pytest.mark.parametrize("unnamed", [pytest.param(0.0, marks=pytest.mark.slow), 0.3])
 def test_the_ideal_predictor_has_no_excess_and_knows_all_answers_whose_skills_are_named(unnamed: float):
     spoken = language(unnamed=unnamed)
     sample = Corpus(spoken, stream(0, "texts"), context=40).sample(np.arange(40))

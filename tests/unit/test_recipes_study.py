@@ -322,7 +322,7 @@ LISTS = {
 }
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), names=st.sets(st.sampled_from(sorted(LISTS)), max_size=3), seeds=st.integers(1, 2))
 def test_the_grid_is_the_product_and_every_cell_tells_its_settings(
     study: Path, data: st.DataObject, names: set[str], seeds: int

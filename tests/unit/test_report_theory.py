@@ -387,7 +387,11 @@ def test_bounds_have_bands():
     assert {f"datum.mark === '{mark}'" for mark in (BOUND, BOUND_TRAIN)} <= set(areas)
 
 
-@pytest.mark.parametrize("prepared", [PREPARED, ALIKE, APART], ids=["plain", "alike", "apart"])
+@pytest.mark.parametrize(
+    "prepared",
+    [*(pytest.param(one, marks=pytest.mark.slow) for one in (PREPARED, ALIKE)), APART],
+    ids=["plain", "alike", "apart"],
+)
 def test_every_chart_obeys_the_schema_and_takes_colours_of_the_palette(prepared: Prepared):
     known = set(theme.palette("light", prepared.colours))
     found = drawn(prepared)

@@ -114,6 +114,7 @@ def test_a_fit_that_hangs_on_five_points_says_so():
     assert not any(one.decisive for one in untouched)
 
 
+@pytest.mark.slow
 def test_five_outliers_of_a_figure_are_found_though_they_hide_each_other():
     """As in a published figure: with five runs of few tokens, a tenth too bad, b is .45, and .37 without them.
 

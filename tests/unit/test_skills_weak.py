@@ -55,7 +55,12 @@ def _posterior(failed: np.ndarray, asked: np.ndarray, threshold: float) -> float
 
 
 @pytest.mark.parametrize(
-    ("failed", "asked"), [([0, 1, 5, 7, 2], [10, 8, 9, 7, 12]), ([0, 0], [2, 3]), ([1, 2, 0], [4, 4, 4])]
+    ("failed", "asked"),
+    [
+        ([0, 1, 5, 7, 2], [10, 8, 9, 7, 12]),
+        pytest.param([0, 0], [2, 3], marks=pytest.mark.slow),
+        pytest.param([1, 2, 0], [4, 4, 4], marks=pytest.mark.slow),
+    ],
 )
 def test_the_mean_is_that_of_the_hierarchical_model(failed: list[int], asked: list[int]):
     counts, pieces = np.array(failed), np.array(asked)

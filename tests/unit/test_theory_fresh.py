@@ -372,6 +372,7 @@ def test_sampled_documents_have_these_frequencies(name: str) -> None:
             assert abs(excess.sum()) / math.sqrt(variance.sum()) < 4.5, (low, high)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLED, ids=["scopes", "a small world"])
 def test_costs_on_average_what_it_expects(name: str) -> None:
     laws, nats, _ = calibrated(name)
@@ -414,6 +415,7 @@ def test_more_hypotheses_leave_less_open() -> None:
     assert widths[0] > 2 * widths[2]
 
 
+@pytest.mark.slow
 def test_derivations_without_end_are_cut_and_bounded() -> None:
     language = language_of("""world { objects 2 family d 1 permutation per document }
         rule Document = each x ~ objects, stop 0.3 { x Silent(x) ";" }

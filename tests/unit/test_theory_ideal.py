@@ -75,7 +75,9 @@ def test_it_is_the_sum_over_all_documents(name: str):
     assert_sums_of_documents(ideal_of(small_language(name)))
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "recursion" else name for name in SMALL]
+)
 def test_long_documents_read_backwards_object_by_object(name: str):
     ideal = ideal_of(small_language(name))
     law = law_of(ideal.statements)

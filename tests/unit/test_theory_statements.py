@@ -118,7 +118,7 @@ def test_what_is_cut_off_is_bounded_in_every_document(name: str, most: int) -> N
     assert_same_documents(statements, enumerated_documents(language, 5, "train", 100_000), 5)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(grammar=valid_grammars(max_objects=3, with_tasks=False))
 def test_documents_of_random_grammars_have_the_probabilities_that_the_sampler_gives_them(
     grammar: GrammarSyntax,

@@ -122,7 +122,7 @@ train(make_run(Path(sys.argv[1]), save_every=0.0), report)
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_killed_process_is_resumed_to_the_same_bits(tmp_path: Path, expected: dict[str, str], number: int):
     here = str(Path(__file__).parent)
     environment = os.environ | {"PYTHONPATH": here, "OMP_NUM_THREADS": "1"}

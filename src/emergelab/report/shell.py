@@ -144,7 +144,7 @@ def require_own(directory: Path) -> None:
     if not directory.exists():
         return
     names = {entry.name for entry in directory.iterdir()} if directory.is_dir() else {""}
-    if names - _PARTS or (names and "index.html" not in names):
+    if names - _PARTS or names == {"tables"}:
         raise ArtifactError(
             f"{directory} holds something else than a report. A report takes the place of its whole folder. "
             "Name a new folder, or an older report's."
