@@ -17,6 +17,9 @@ from emergelab.recipes.run_folder import RunFolder
 OF_DOCUMENTS = "statements of documents"
 """The task that statements of documents are."""
 
+EVALUATED = "as evaluated"
+"""The checkpoint of a model that no study trained."""
+
 READING = (
     "A statement is a text-piece, the functions that it applies are its skills, and each printed object of its answer "
     "is a cloze question."
@@ -29,7 +32,8 @@ _ITEM = ("task", "form", "split", "prompt")
 def outcomes_of_run(run_folder: Path) -> pl.DataFrame:
     """Return `OUTCOMES` of all models of a finished run, or of somebody else's model that was evaluated.
 
-    A system is a training run, a checkpoint the tokens at which it was read. Items have one name where models answered
+    A system is a training run, a checkpoint the tokens at which it was read; of an evaluated model the draws of words
+    are samples of each item. Items have one name where models answered
     the same ones; grammars of other settings draw other ones. Raises ArtifactError for what is no finished run, and
     UserError where no answer of it needs a function, or an earlier version made its tables.
     """
@@ -46,7 +50,7 @@ def outcomes_of_run(run_folder: Path) -> pl.DataFrame:
             f"No model in {run_folder} was asked what needs a function. Outcomes are answers by the functions that "
             "they need. Give a run whose tasks draw functions."
         )
-    named = joined.with_columns(_named(), sample=pl.lit(0))
+    named = joined.with_columns(_named())
     missing = [pl.lit(None).alias(name) for name in OUTCOMES if name not in named.columns]
     whole = named.with_columns(missing).select(pl.col(name).cast(kind) for name, kind in OUTCOMES.items())
     return whole.sort(ORDER, nulls_last=False)
@@ -61,7 +65,7 @@ def _joined(tables: Path) -> pl.DataFrame:
 
 
 def _cells(tables: Path) -> pl.DataFrame:
-    """Return the columns of cells that outcomes have, and the names of system and checkpoint."""
+    """Return the columns of cells that outcomes have, and what names their system, checkpoint and samples."""
     cells = pl.read_parquet(tables / "cells.parquet")
     tokens = pl.col("train_tokens").cast(pl.String)
     run = pl.col("cell").str.replace(r",tokens=[^,]*$", "")
@@ -73,7 +77,8 @@ def _cells(tables: Path) -> pl.DataFrame:
         "flops",
         "loss",
         run=pl.when(tokens.is_not_null()).then(run),
-        checkpoint=tokens.fill_null(pl.col("cell")),
+        checkpoint=tokens.fill_null(EVALUATED),
+        sample=pl.when(tokens.is_null()).then(pl.col("seed")).fill_null(0),
     )
 
 
