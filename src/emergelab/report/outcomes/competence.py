@@ -15,7 +15,14 @@ from emergelab.outcomes.schema import CELL
 from emergelab.report import words
 from emergelab.report.outcomes.competence_words import explained, findings
 from emergelab.report.outcomes.skill_graph import skill_graph
-from emergelab.report.outcomes.systems import COLOURS, along, panel_name, system_colours, with_interval
+from emergelab.report.outcomes.systems import (
+    COLOURS,
+    along,
+    colours_of,
+    panel_name,
+    system_colours,
+    with_interval,
+)
 from emergelab.report.plots import LINE, POINT, Axis, Plot, rows
 from emergelab.report.sections import Drawn, Section, Table
 
@@ -88,10 +95,7 @@ def _by_tokens(tables: CompetenceTables) -> Plot | None:
 
 
 def _colours(tables: CompetenceTables, found: pl.DataFrame) -> dict[str, str]:
-    """Return the colours of the systems of `found`, the same in all figures."""
-    there = set(found["system"])
-    colours = system_colours(tables.last["system"].to_list())
-    return {system: colour for system, colour in colours.items() if system in there}
+    return colours_of(found, tables.last["system"].to_list())
 
 
 def _course(
@@ -292,6 +296,7 @@ def _theory_table(tables: CompetenceTables) -> Table:
         "distance from the worst skills up to the curve, and the share α at which it is; negative: above the curve. "
         "Above and below are said where 95 % intervals lie on one side, at each share by itself.",
         name="against-theory",
+        folded=True,
         whole=tables.against,
     )
 
@@ -346,6 +351,8 @@ def _apart(tables: CompetenceTables) -> Table:
         note="Tasks that were never solved stay in above: right answers can mislead, wrong ones do count as failures.",
         name="tasks-apart",
         whole=tables.apart,
+        prose=True,
+        folded=True,
     )
 
 

@@ -12,7 +12,7 @@ from emergelab.analysis.skills.composed import Composed
 from emergelab.analysis.skills.composition import ALL, OTHERS
 from emergelab.report.forest import FRAME, Forest
 from emergelab.report.outcomes.composition_words import TITLES, findings, tables
-from emergelab.report.outcomes.systems import system_colours
+from emergelab.report.outcomes.systems import colours_of
 from emergelab.report.plots import LINE, POINT, Axis, Plot, rows
 from emergelab.report.sections import Drawn, Section
 
@@ -62,7 +62,7 @@ def _figures(found: Composed) -> list[Drawn]:
 
 
 def _systems(found: Composed) -> dict[str, str]:
-    return system_colours(found.whole.predictions["system"].unique().sort().to_list())
+    return colours_of(found.whole.predictions, found.parts.cells["system"].unique().to_list())
 
 
 def _predicted(found: Composed) -> Plot:

@@ -199,7 +199,7 @@ def _limits(composition: Composition) -> Iterator[str]:
     begin = (
         "Skills do not do in company what they do alone: composites lie"
         if _surely_more(max(below, above), low.height)
-        else "As far as can be told, skills do in company what they do alone: composites lie"
+        else "Nothing shows that skills do otherwise in company than alone: composites lie"
     )
     yield (
         f"{begin} clearly below the union bound in {below} of {low.height} measurements (a composite at a checkpoint) "
@@ -474,6 +474,7 @@ def _comparison_table(found: Composed) -> Table:
         "comparisons and those of fitted laws; the file has all, by system and by Brier score, too.",
         name="composition-comparisons",
         whole=found.whole.comparisons,
+        folded=True,
     )
 
 
@@ -507,6 +508,7 @@ def _gate_table(found: Composed) -> Table:
         f"that verdicts leave out are here, too.{_cut(named)}",
         name="composition-gates",
         whole=found.gates.parts.join(verdicts, on=keys, how="left", nulls_equal=True, maintain_order="left"),
+        folded=True,
     )
 
 
@@ -577,6 +579,7 @@ def _bound_table(found: Composed) -> Table:
         "all to fail.",
         name="composition-bounds",
         whole=found.bounds,
+        folded=True,
     )  # fmt: skip
 
 
@@ -598,4 +601,5 @@ def _missing_table(found: Composed) -> Table:
         note=f"{note}{left}{f' {more} more are in the file.' if more else ''}".strip(),
         name="composites",
         whole=composites,
+        folded=True,
     )

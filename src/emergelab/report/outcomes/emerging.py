@@ -13,11 +13,11 @@ from emergelab.report import words
 from emergelab.report.forest import FRAME, Forest
 from emergelab.report.outcomes.emerging_tables import tables
 from emergelab.report.outcomes.emerging_words import explained, findings, metric_words
-from emergelab.report.outcomes.systems import COLOURS, system_colours
+from emergelab.report.outcomes.systems import COLOURS, colours_of, system_colours
 from emergelab.report.plots import LINE, POINT, Axis, Plot, rows
 from emergelab.report.sections import Drawn, Section
 
-_BOTH = Axis(title="accuracy (share); nats per answer", form="~r")
+_BOTH = Axis(title="as each panel says", form="~r")
 _MARGIN = 1.4  # beyond the first and the last point, as a factor
 _MOST = 3  # panels side by side
 _MOST_ROWS = 24
@@ -115,7 +115,7 @@ def _small_multiples(
     metrics = sorted(known["metric"].unique(), key=lambda metric: _MEASURED[metric])
     if known.is_empty() or known.group_by("system", "name", "metric").len()["len"].max() == 1:
         return None
-    colours = system_colours(known["system"].unique(maintain_order=True).to_list())
+    colours = colours_of(known, [system.name for system in found.panels.systems])
     frames: list[pl.DataFrame] = []
     for line, metric in enumerate(metrics):
         for rank, name in enumerate(names):

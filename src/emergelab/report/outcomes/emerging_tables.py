@@ -291,5 +291,6 @@ def _checks(found: AlongTraining) -> Table:
             "that they are fewer than they look."
         ),
         name="forecast-checks",
+        folded=True,
         whole=found.ahead.checks,
     )

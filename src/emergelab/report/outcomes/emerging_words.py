@@ -7,7 +7,7 @@ from collections import Counter
 
 import polars as pl
 
-from emergelab.analysis.skills.ahead import FACTORS
+from emergelab.analysis.skills.ahead import FACTORS, LAST
 from emergelab.analysis.skills.along_training import AlongTraining
 from emergelab.analysis.skills.emerging import AT_ONCE, NOT_REACHED, SILENT, UNKNOWN, WITHIN
 from emergelab.analysis.skills.shifts import LATEST
@@ -226,13 +226,19 @@ def _ahead(found: AlongTraining) -> str:
 def _told(system: str, ten: pl.DataFrame) -> str:
     known = ten.filter(pl.col("known"))
     told = [
-        f"{row['name']} from {words.share(row['now'])} to {words.share(row['value'])} [{words.share(row['lo'])}, "
-        f"{words.share(row['hi'])}]"
+        f"{_of_skills(row['k'])} from {words.share(row['now'])} to {words.share(row['value'])} "
+        f"[{words.share(row['lo'])}, {words.share(row['hi'])}]"
         for row in known.iter_rows(named=True)
     ]
     wide = known.filter(pl.col("hi") - pl.col("lo") > _WIDE).height == known.height
-    said = ": too wide to tell a gain from a loss" if wide else ""
+    said = ", too wide to tell a gain from a loss" if wide else ""
+    if (known["method"] == LAST).all():
+        said += "; the last value is carried on"
     return f"{system}, accuracy at ten times the training: {words.listing(told)} (90 % intervals{said})."
+
+
+def _of_skills(k: int) -> str:
+    return "one skill" if k == 1 else f"{k} skills together"
 
 
 def _unknown(systems: list[str], rows: pl.DataFrame) -> str:

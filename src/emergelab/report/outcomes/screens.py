@@ -46,7 +46,7 @@ def _summary(findings: Sequence[Finding]) -> str:
 def _found(title: str, severity: str, findings: Sequence[Finding]) -> Table:
     rows = [(finding.about, finding.message, finding.consequence, _touched(finding)) for finding in findings]
     return Table(
-        title=f"{title} ({len(findings)})",
+        title=title,
         columns=("Finding", "What there is", "What it does", "Rows"),
         rows=rows,
         note="Shares are of all rows. The file has every single case behind a finding.",

@@ -27,6 +27,12 @@ def system_colours(systems: Sequence[str]) -> dict[str, str]:
     return dict(zip(systems, COLOURS, strict=False))
 
 
+def colours_of(found: pl.DataFrame, systems: Sequence[str]) -> dict[str, str]:
+    """Return the colours of the systems of `found`, the same in all figures of a table with these `systems`."""
+    there = set(found["system"])
+    return {system: colour for system, colour in system_colours(sorted(systems)).items() if system in there}
+
+
 def along(cells: pl.DataFrame) -> tuple[str, Axis] | None:
     """Return the column that tells a system's checkpoints apart, and its axis; None where nothing does.
 

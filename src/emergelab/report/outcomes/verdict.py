@@ -14,6 +14,7 @@ from emergelab.report import words
 from emergelab.report.outcomes.systems import cell_name, with_interval
 
 _MOST_SYSTEMS = 6
+_COUNTED = {"skills": "skills", "tuples": "combinations of one skill or more"}
 
 
 def trust(findings: Sequence[Finding], tasks: int) -> list[str]:
@@ -62,7 +63,8 @@ def _has(tables: CompetenceTables, cell: Mapping[str, Any]) -> Iterator[str]:
     of_cell = (pl.col("system") == cell["system"]) & (pl.col("checkpoint") == cell["checkpoint"])
     often = tables.weak.filter(of_cell & (pl.col("limit") == OFTEN)).drop_nulls("raw")
     parts = [
-        f"{row['n'] - round(row['raw'] * row['n'])} of {row['n']} {row['of']}" for row in often.to_dicts()
+        f"{row['n'] - round(row['raw'] * row['n'])} of {row['n']} {_COUNTED[row['of']]}"
+        for row in often.to_dicts()
     ]
     ranked = _ranked(tables, of_cell)
     if not parts or ranked.is_empty():
