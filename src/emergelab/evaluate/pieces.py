@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from jaxtyping import Bool, Float32, Float64, Int64, UInt16
+from jaxtyping import Bool, Float32, Float64, Int64, UInt16, UInt64
 
 from emergelab.corpus.documents import ROLES, Documents, skills_of
 from emergelab.evaluate.losses import MORE
@@ -45,28 +45,18 @@ def find_pieces(
 
     A statement that a document's end cuts off is none, nor is one that asks nothing or needs no function.
     """
-    asked = np.isin(documents.roles, _ASKED) & _whole(documents)
-    document, place = np.nonzero(asked)
-    statement = documents.statements[document, place]
-    first_row = documents.rows[document, place] <= 0
-    packed = documents.skills[document, place]
-    labels, label = np.unique(packed, return_inverse=True)
-    names = [[MORE if one < 0 else skill_names[one] for one in skills_of(int(value))] for value in labels]
+    document, place = np.nonzero(np.isin(documents.roles, _ASKED) & _whole(documents))
     tokens = pl.DataFrame(
         {
             "document": document.astype(np.int32),
-            "statement": statement,
-            "skills": pl.Series(names, dtype=pl.List(pl.String)).gather(label),
-            "first": first_row,
+            "statement": documents.statements[document, place],
+            "skills": _named(documents.skills[document, place], skill_names),
+            "first": documents.rows[document, place] <= 0,
         }
     )
     found = (
         tokens.group_by("document", "statement", maintain_order=True)
-        .agg(
-            pl.col("skills").filter("first").explode(),
-            questions=pl.len().cast(pl.Int16),
-        )
-        .with_row_index("piece")
+        .agg(pl.col("skills").filter("first").explode(), questions=pl.len().cast(pl.Int16))
         .filter(pl.col("skills").list.len() > 0)
     )
     numbered = found.select("document", "statement", number=pl.int_range(pl.len()))
@@ -78,8 +68,14 @@ def find_pieces(
         piece=numbers.drop_nulls().to_numpy().astype(np.int64),
         answer=documents.tokens[document, place][known],
     )
-    chance = (1 / objects) ** pl.col("questions").cast(pl.Float64)
-    return found.drop("piece").with_columns(chance=chance), questions
+    return found.with_columns(chance=(1 / objects) ** pl.col("questions").cast(pl.Float64)), questions
+
+
+def _named(packed: UInt64[np.ndarray, " tokens"], skill_names: tuple[str, ...]) -> pl.Series:
+    """Return the names of the functions that each token needs, as a list."""
+    labels, label = np.unique(packed, return_inverse=True)  # there are few
+    names = [[MORE if one < 0 else skill_names[one] for one in skills_of(int(value))] for value in labels]
+    return pl.Series(names, dtype=pl.List(pl.String)).gather(label)
 
 
 def _whole(documents: Documents) -> Bool[np.ndarray, "documents length"]:
