@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -287,6 +288,16 @@ def test_tuples_that_a_finite_graph_cannot_have():
         Tuples(size=4, kind=TupleKind.concatenated).theta_in_graph(0.3)
     with pytest.raises(UserError, match="Take smaller tuples, or more pieces"):
         Tuples(size=4, kind=TupleKind.concatenated).graph(FiniteGraph(skills=10, pieces=3))
+
+
+@pytest.mark.parametrize("counts", [((8,), (1.0,)), ((2, 3, 4), (1 / 3, 1 / 3, 1 / 3)), ((1, 2), (0.5, 0.5))])
+@pytest.mark.parametrize("beta", [1.5, 2.0, 4.9])
+def test_the_exact_curve_speaks_wherever_markovs_does(counts: tuple[Any, Any], beta: float):
+    """It is the worst case, so that it allows no more than any bound; where few pieces fail the two meet."""
+    theta, law = np.geomspace(1e-6, 0.2, 500), SkillCounts(*counts)
+    exact, markov = (mixed_share(curve, theta, beta, law) for curve in (Curve.exact, Curve.markov))
+    assert not np.isnan(exact[~np.isnan(markov)]).any()
+    assert (exact[~np.isnan(markov)] <= markov[~np.isnan(markov)] * (1 + 1e-9)).all()
 
 
 @settings(max_examples=4, deadline=None)

@@ -130,7 +130,8 @@ def _share(
     most = np.minimum(most, 1 - _ROUNDING)
     if curve is Curve.exact:
         needed = _needed(theta.size, counts)
-        solvable = exact_failure(theta, most, needed) <= beta * theta  # the exact curve may meet Markov's
+        asked = beta * theta * (1 + _ROUNDING)  # the curve may meet Markov's
+        solvable = exact_failure(theta, most, needed) <= asked
         return np.where(solvable, exact_share(theta, beta, needed, most), np.nan)
 
     def excess(alpha: Points, theta: Points, beta: Points) -> Points:

@@ -276,10 +276,7 @@ def curve_share(curve: Curve, theta: Draws, beta: float, law: PieceLaw, tuples: 
     speaks = (theta > 0) & (theta * beta < 1)
     if speaks.any():
         values, where = np.unique(theta[speaks], return_inverse=True)
-        found = mixed_share(curve, values, beta, counts)
-        if curve is Curve.exact:  # where it meets Markov's bound rounding may hide it
-            found = np.where(np.isnan(found), mixed_share(Curve.markov, values, beta, counts), found)
-        told[speaks] = found[where]
+        told[speaks] = mixed_share(curve, values, beta, counts)[where]
     return told
 
 
