@@ -351,6 +351,12 @@ def test_sizes():
     )
 
 
+def test_unknown_order():
+    finding = only(spoiled(S0, train_tokens=pl.lit(None, pl.Int64)), "unknown order")
+    assert finding.severity == "warning"
+    assert "of s0" in finding.message
+
+
 def test_unknown_scales():
     finding = only(spoiled(S0, loss=pl.lit(None), params=pl.lit(None)), "unknown scales")
     assert "parameters (6 of 24) and the systems' own loss (6 of 24)" in finding.message
@@ -447,7 +453,7 @@ def test_checkpoints_at_the_same_tokens():
     same = pl.when(S0).then(pl.col("train_tokens").clip(upper_bound=8 * 10**9)).otherwise("train_tokens")
     frame = conform(SOUND.with_columns(train_tokens=same))
     finding = only(frame, "shared places")
-    assert finding.details["checkpoint"].to_list() == [["step1600", "step3200", "step800"]]
+    assert finding.details["checkpoint"].to_list() == [["step800", "step1600", "step3200"]]
 
 
 # Skills.

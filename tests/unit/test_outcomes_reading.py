@@ -13,7 +13,7 @@ from emergelab.outcomes.conversions import as_flags, as_numbers, as_skills, as_t
 from emergelab.outcomes.files import TableError, read_table
 from emergelab.outcomes.ordering import answered_twice, in_order
 from emergelab.outcomes.reading import as_outcomes, read_outcomes
-from emergelab.outcomes.schema import ORDER, OUTCOMES, Outcomes
+from emergelab.outcomes.schema import ORDER, OUTCOMES, Outcomes, cells
 from emergelab.recipes.importing_outcomes import write_outcomes
 
 HEAD = "system,checkpoint,task,piece,correct"
@@ -265,6 +265,13 @@ def test_the_order_is_that_of_a_sort_by_all_keys(keys: list[tuple[str, str, str,
     assert in_order(frame).equals(slow)
     answered = {key[:4] for key in keys}
     assert answered_twice(slow) == (len({key[2:] for key in answered}) < len(answered))
+
+
+def test_labels_of_checkpoints_are_sorted_by_their_numbers(tmp_path: Path):
+    lines = [f"a,{label},t,x,1" for label in ("step900", "step10000", "step1000", "step1")]
+    frame = read_outcomes(table(tmp_path, HEAD, *lines)).frame
+    assert frame["checkpoint"].to_list() == ["step1", "step900", "step1000", "step10000"]
+    assert cells(frame)["checkpoint"].to_list() == frame["checkpoint"].to_list()
 
 
 LETTERS = st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"])

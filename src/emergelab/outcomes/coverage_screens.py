@@ -97,6 +97,34 @@ def unknown_scales(survey: Survey) -> Iterator[Finding]:
     )
 
 
+def unknown_order(survey: Survey) -> Iterator[Finding]:
+    """Find systems with several checkpoints whose training tokens are not all known."""
+    ends = survey.cells.group_by("system", maintain_order=True).agg(
+        first=pl.col("checkpoint").first(),
+        last=pl.col("checkpoint").last(),
+        count=pl.len(),
+        unknown=pl.col("train_tokens").null_count(),
+    )
+    found = ends.filter((pl.col("count") > 1) & (pl.col("unknown") > 0))
+    if found.is_empty():
+        return
+    words = [
+        f"{first} to {last} of {system}"
+        for system, first, last in found.select("system", "first", "last").rows()
+    ]
+    yield survey.finding(
+        "unknown order",
+        "warning",
+        "checkpoints in the order of their labels",
+        systems=distinct(found, "system"),
+        message=f"Training tokens do not say in which order checkpoints follow; they stand by their labels: "
+        f"{named(words)}.",
+        consequence="Competence and emergence: what is said of last checkpoints, of changes since the first and of "
+        "neighbours holds only if this order is right. Give a column train_tokens.",
+        details=found,
+    )
+
+
 def wide_gaps(survey: Survey) -> Iterator[Finding]:
     """Find neighbouring checkpoints between which training grows by a large factor."""
     known = survey.cells.filter(pl.col("train_tokens") > 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from emergelab.outcomes.schema import CELL
+from emergelab.outcomes.schema import CELL, by_numbers
 
 _PLACE = ("system", "train_tokens", "checkpoint")
 _ITEM = ("task", "piece")
@@ -22,12 +22,15 @@ def in_order(frame: pl.DataFrame) -> pl.DataFrame:
         size = int(code.max() or 0) + 1  # pyright: ignore[reportArgumentType] - integers
         largest = (largest + 1) * size
         if largest > _MOST:
-            return frame.sort(*_PLACE, *_ITEM, "sample", nulls_last=False, maintain_order=True)
+            return frame[_rows_by(pl.DataFrame(dict(zip("pis", codes, strict=True))))]
         key = key * size + code
     if key.is_sorted():
         return frame
-    order = pl.DataFrame({"key": key}).with_row_index("row").sort("key", maintain_order=True)["row"]
-    return frame[order]
+    return frame[_rows_by(pl.DataFrame({"key": key}))]
+
+
+def _rows_by(keys: pl.DataFrame) -> pl.Series:
+    return keys.with_row_index("row").sort(keys.columns, maintain_order=True)["row"]
 
 
 def answered_twice(ordered: pl.DataFrame) -> bool:
@@ -44,6 +47,7 @@ def repeated(frame: pl.DataFrame, names: tuple[str, ...]) -> pl.Series:
 
 def _ranks(frame: pl.DataFrame, names: tuple[str, ...]) -> pl.Series:
     """Return for each row how many different values in these columns come before its own."""
-    known = frame.select(names).unique().sort(*names, nulls_last=False).with_row_index("rank")
+    keys = [by_numbers() if name == "checkpoint" else pl.col(name) for name in names]
+    known = frame.select(names).unique().sort(*keys, *names, nulls_last=False).with_row_index("rank")
     ranked = frame.select(names).join(known, on=names, how="left", nulls_equal=True, maintain_order="left")
     return ranked["rank"].cast(pl.Int64)

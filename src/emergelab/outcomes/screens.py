@@ -47,6 +47,7 @@ SCREENS: tuple[Screen, ...] = (
     coverage_screens.missing_tasks,
     coverage_screens.missing_items,
     coverage_screens.copied_results,
+    coverage_screens.unknown_order,
     skill_screens.never_alone,
     skill_screens.confounded_skills,
     skill_screens.mixed_tasks,
