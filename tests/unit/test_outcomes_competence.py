@@ -134,6 +134,19 @@ def test_findings_have_numbers_and_intervals():
     assert "0.55 [" in said[2]  # 80 pieces, of which 44 fail
 
 
+def test_company_that_nothing_solved_is_no_fall():
+    """Tasks that were never solved still fail, but say nothing of the skills in them that are there alone."""
+    left = pl.DataFrame({"task": ["f_g", "g_f_g"], "reason": [NEVER_SOLVED] * 2})
+    found = _tables(_frame(), left)
+    assert "in company" not in findings(found)[0]
+    assert row_of(found.skills, system="one", checkpoint="step 2", skill="f")["success"] == pytest.approx(
+        22 / 60
+    )
+    assert row_of(found.solved, system="one", checkpoint="step 2", skill="f")["success"] == pytest.approx(
+        18 / 20
+    )
+
+
 def test_a_loss_since_an_earlier_checkpoint_is_told():
     courses = {"1": (0, 0), "2": (38, 20), "3": (10, 20)}
     answers = [

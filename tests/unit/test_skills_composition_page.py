@@ -18,7 +18,7 @@ from emergelab.outcomes.screens import unfit
 from emergelab.recipes.composing import composition_of
 from emergelab.recipes.outcome_tables import OutcomesFile
 from emergelab.report.outcomes.composition import section
-from emergelab.report.outcomes.composition_words import findings
+from emergelab.report.outcomes.composition_words import findings, surely_more
 from emergelab.report.sections import Head, write_sections_page
 
 NONE = pl.DataFrame(schema={"task": pl.String, "reason": pl.String})
@@ -44,6 +44,16 @@ def test_the_verdict_names_the_law_with_its_numbers() -> None:
     assert "6 composites in 60 measurements" in text
     assert "below the union bound in" in text
     assert "Best by system: s0 “product”" in text
+
+
+def test_few_measurements_outside_of_limits_are_chance() -> None:
+    """Of 3 measurements one lies outside in 7 of 100 tables, of 40 four do in 2, of 2000 101 in none."""
+    assert [surely_more(*counts) for counts in ((1, 3), (4, 40), (5, 40), (101, 2000))] == [
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 def test_missing_composites_are_named_and_counted() -> None:

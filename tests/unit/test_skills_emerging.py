@@ -286,6 +286,19 @@ def test_another_score_takes_the_place_of_missing_nats():
     assert row["threshold_lo"] <= 3e10 <= row["threshold_hi"]
 
 
+def test_cloze_losses_alone_are_a_score():
+    frame = trained({"t": Course(("f",), rising(3e10))}, TWELVE, items=60)
+    alone = frame.with_columns(
+        cloze_loss=1 - (-pl.col("nats")).exp(),
+        nats=pl.lit(None, pl.Float64),
+        correct=pl.lit(None, pl.Boolean),
+    )
+    found = found_of(alone).found.filter(pl.col("axis") == "tokens")
+    assert set(found["metric"]) == {"score"}
+    row = row_of(found, kind="task", metric="score")
+    assert row["threshold_lo"] <= 3e10 <= row["threshold_hi"]
+
+
 @pytest.mark.parametrize(
     ("lo", "hi", "told"),
     [

@@ -198,7 +198,7 @@ def _limits(composition: Composition) -> Iterator[str]:
     chance = low.height * _TAIL
     begin = (
         "Skills do not do in company what they do alone: composites lie"
-        if _surely_more(max(below, above), low.height)
+        if surely_more(max(below, above), low.height)
         else "Nothing shows that skills do otherwise in company than alone: composites lie"
     )
     yield (
@@ -207,7 +207,7 @@ def _limits(composition: Composition) -> Iterator[str]:
     )
 
 
-def _surely_more(outside: int, measured: int) -> bool:
+def surely_more(outside: int, measured: int) -> bool:
     """Return whether so many measurements outside of a limit are more than chance would make."""
     from scipy.stats import binom  # noqa: PLC0415  scipy.stats takes a second to load
 
