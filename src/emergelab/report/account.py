@@ -189,10 +189,13 @@ def _lead(content: ReportInput, prepared: Prepared) -> str:
         f"{len(values)} settings of {name} ({', '.join(map(words.setting, values))})"
         for name, values in prepared.settings.items()
     ]
-    return (
-        f"When does in-context learning emerge? {words.listing(design)}, trained and scored in this run"
-        + (f" on documents of the grammar “{grammar}”." if grammar else ".")
+    question = (
+        "When does in-context learning emerge?"
+        if content.skills is None
+        else "When do models have the skills that text-pieces need?"
     )
+    source = f" on documents of the grammar “{grammar}”" if grammar else ""
+    return f"{question} {words.listing(design)}, trained and scored in this run{source}."
 
 
 def _fine(prepared: Prepared) -> str:

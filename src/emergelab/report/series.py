@@ -86,7 +86,7 @@ class Prepared:
     @property
     def shapes(self) -> int:
         """How many model sizes were trained; a series is one size on one corpus."""
-        return self.answers.filter(TRAINED).select("layers", "width", "params").n_unique()
+        return self.answers.filter(TRAINED).select("layers", "width").n_unique()
 
     @property
     def corpora(self) -> int:
