@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from emergelab.cli.options import JsonOption
-from emergelab.cli.skills import ColumnOption, SkillsOption
+from emergelab.cli.skills import ColumnOption, KeyOption, ResultsArgument, SkillsOption
 from emergelab.cli.tables import print_table
 
 
 def compose_command(
-    file: Annotated[
-        str,
-        typer.Argument(
-            metavar="FILE",
-            help="Results, an answer to a row: Parquet, CSV, JSON lines, `composition_outcomes`, or a run's folder.",
-        ),
-    ],
+    file: ResultsArgument,
     column: ColumnOption = None,
     skills: SkillsOption = None,
-    key: Annotated[int, typer.Option(min=0, help="The key of everything that is drawn.")] = 0,
+    key: KeyOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Say which law predicts composites from their single skills, and which skill gates each of them."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import textwrap
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from emergelab.cli.options import JsonOption
-from emergelab.cli.skills import ColumnOption, SkillsOption
+from emergelab.cli.skills import ColumnOption, ResultsArgument, SkillsOption
 
 if TYPE_CHECKING:
     from emergelab.outcomes.findings import Finding
@@ -21,13 +21,7 @@ _COLOURS = {"fault": typer.colors.RED, "warning": typer.colors.YELLOW, "note": t
 
 
 def check_command(
-    file: Annotated[
-        str,
-        typer.Argument(
-            metavar="FILE",
-            help="Results, an answer to a row: Parquet, CSV, JSON lines, `composition_outcomes`, or a run's folder.",
-        ),
-    ],
+    file: ResultsArgument,
     column: ColumnOption = None,
     skills: SkillsOption = None,
     as_json: JsonOption = False,

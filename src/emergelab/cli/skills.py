@@ -90,6 +90,14 @@ def curve_command(
     _print_curves(found)
 
 
+ResultsArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE",
+        help="Results, an answer to a row: Parquet, CSV, JSON lines, `composition_outcomes`, or a run's folder.",
+    ),
+]
+KeyOption = Annotated[int, typer.Option(min=0, help="The key of everything that is drawn.")]
 ColumnOption = Annotated[
     list[str] | None,
     typer.Option("--column", metavar="ROLE=NAME", help="Say which column of the file is what."),
@@ -102,17 +110,11 @@ SkillsOption = Annotated[
 
 @skills_app.command("report")
 def report_command(
-    file: Annotated[
-        str,
-        typer.Argument(
-            metavar="FILE",
-            help="Results, an answer to a row: Parquet, CSV, JSON lines, `composition_outcomes`, or a run's folder.",
-        ),
-    ],
+    file: ResultsArgument,
     out: Annotated[Path, typer.Option(help="The folder of the page; a page there is replaced.")],
     column: ColumnOption = None,
     skills: SkillsOption = None,
-    key: Annotated[int, typer.Option(min=0, help="The key of everything that is drawn.")] = 0,
+    key: KeyOption = 0,
 ) -> None:
     """Make the page of a table of results: faults, competence, composition, emergence, and what follows."""
     from emergelab.cli.progress import counting  # noqa: PLC0415
@@ -278,7 +280,7 @@ def theory_command(
     pieces: Annotated[
         int, typer.Option(min=500, max=12_500_000, help="Their text-pieces, of eight skills each.")
     ] = 200_000,
-    key: Annotated[int, typer.Option(min=0, help="The key of everything that is drawn.")] = 0,
+    key: KeyOption = 0,
     threads: Annotated[int, typer.Option(min=1, max=64, help="Threads that draw the large graphs.")] = 1,
 ) -> None:
     """Make one page: curves, simulation, learning as decoding, novelty, design of evaluations."""

@@ -12,8 +12,7 @@ import polars as pl
 from emergelab.report import theme
 from emergelab.report.charts import PANEL_WIDTH, Drawing, balanced
 from emergelab.report.figures import Figure
-from emergelab.report.information import Information
-from emergelab.report.plots import Axis
+from emergelab.report.plots import Axis, Titled
 
 COLUMNS = ("panel", "row", "series", "x", "lo", "hi", "n")
 FRAME = pl.Schema(
@@ -27,16 +26,12 @@ _LABEL = 230
 
 
 @dataclass(frozen=True, kw_only=True)
-class Forest:
+class Forest(Titled):
     """What a figure shows: its frame (`FRAME`), its axis, its words; `colours` names each series' colour in order.
 
     `mark` is where a thin line stands: no difference, for example.
     """
 
-    name: str
-    title: str
-    short: str
-    caption: str
     frame: pl.DataFrame
     x: Axis
     colours: Mapping[str, str]
@@ -45,21 +40,9 @@ class Forest:
     def figure(self) -> Figure:
         """Return the figure with its drawing."""
         shown = self.frame.filter(pl.col("x").is_not_null())
-        information = Information(
-            name=self.name, title=self.title, short=self.short, frame=shown, columns=COLUMNS
-        )
-        drawing = Drawing(
-            chart=self._chart(shown).to_dict(validate=False), rows={_ROWS: shown}, minimum=PANEL_WIDTH
-        )
-        return Figure(
-            information=information,
-            caption=self.caption,
-            specification={
-                **drawing.specification(),
-                "config": theme.config(),
-                "description": f"{self.title}. {self.caption}",
-            },
-        )
+        chart = self._chart(shown).to_dict(validate=False)
+        drawing = Drawing(chart=chart, rows={_ROWS: shown}, minimum=PANEL_WIDTH)
+        return self.drawn(drawing, shown, COLUMNS)
 
     def _chart(self, shown: pl.DataFrame) -> Any:
         panels = max(1, shown["panel"].n_unique())

@@ -6,7 +6,7 @@ points lo and hi, which may be null.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -59,16 +59,34 @@ class Axis:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plot:
-    """What a figure shows: its frame, its axes, its words; `colours` gives each series the name of a colour.
-
-    `dashed` are series whose lines are dashed.
-    """
+class Titled:
+    """What a figure is called, and the words below it."""
 
     name: str
     title: str
     short: str
     caption: str
+
+    def drawn(self, drawing: Drawing, frame: pl.DataFrame, columns: Sequence[str]) -> Figure:
+        """Return a drawing as a figure; `columns` of `frame` are its data."""
+        information = Information(
+            name=self.name, title=self.title, short=self.short, frame=frame, columns=tuple(columns)
+        )
+        specification = {
+            **drawing.specification(),
+            "config": theme.config(),
+            "description": f"{self.title}. {self.caption}",
+        }
+        return Figure(information=information, caption=self.caption, specification=specification)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot(Titled):
+    """What a figure shows: its frame, its axes, its words; `colours` gives each series the name of a colour.
+
+    `dashed` are series whose lines are dashed.
+    """
+
     frame: pl.DataFrame
     x: Axis
     y: Axis
@@ -78,21 +96,9 @@ class Plot:
 
     def figure(self) -> Figure:
         """Return the figure with its drawing."""
-        information = Information(
-            name=self.name, title=self.title, short=self.short, frame=self.frame, columns=COLUMNS
-        )
-        drawing = Drawing(
-            chart=self._chart().to_dict(validate=False), rows={_ROWS: self.frame}, minimum=PANEL_WIDTH
-        )
-        return Figure(
-            information=information,
-            caption=self.caption,
-            specification={
-                **drawing.specification(),
-                "config": theme.config(),
-                "description": f"{self.title}. {self.caption}",
-            },
-        )
+        chart = self._chart().to_dict(validate=False)
+        drawing = Drawing(chart=chart, rows={_ROWS: self.frame}, minimum=PANEL_WIDTH)
+        return self.drawn(drawing, self.frame, COLUMNS)
 
     def _chart(self) -> Any:
         panels = self.frame["panel"].n_unique()

@@ -12,7 +12,7 @@ import polars as pl
 from emergelab.report import theme, words
 from emergelab.report.charts import Drawing
 from emergelab.report.figures import Figure
-from emergelab.report.information import Information
+from emergelab.report.plots import Titled
 
 SHARE, PLACE, HEAD, ABSENT = "share", "place", "head", "absent"
 COLUMNS = ("row", "column", "kind", "text", "value", "lo", "hi", "n")
@@ -35,34 +35,19 @@ _DOT = 250
 
 
 @dataclass(frozen=True, kw_only=True)
-class Matrix:
+class Matrix(Titled):
     """What the picture shows: `frame` has one mark to a row, with the columns of `marks`; and its words.
 
     A mark of kind `share` is a tile, `place` a dot with its text, joined to others of its row, `absent` a dash. A row
     whose marks are of kind `head` is a title.
     """
 
-    name: str
-    title: str
-    short: str
-    caption: str
     frame: pl.DataFrame
 
     def figure(self) -> Figure:
         """Return the figure with its drawing."""
-        information = Information(
-            name=self.name, title=self.title, short=self.short, frame=self.frame, columns=COLUMNS
-        )
         drawing = Drawing(chart=self._chart().to_dict(validate=False), rows={_ROWS: self._keyed()})
-        return Figure(
-            information=information,
-            caption=self.caption,
-            specification={
-                **drawing.specification(),
-                "config": theme.config(),
-                "description": f"{self.title}. {self.caption}",
-            },
-        )
+        return self.drawn(drawing, self.frame, COLUMNS)
 
     def _keyed(self) -> pl.DataFrame:
         """Add keys that sort by rank, tell titles from others, and end in the label."""
