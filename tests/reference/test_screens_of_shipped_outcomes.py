@@ -155,7 +155,7 @@ def test_the_command_says_it(options: tuple[str, ...]):
     said = command("skills", "check", "composition_outcomes", *options)
     assert said.code == 0
     if not options:
-        assert "Verdicts leave out 32 of 51 tasks" in said.out
+        assert "emergence leave out 32 of 51 tasks" in said.out
         return
     found = json.loads(said.out)
     assert [one["about"] for one in found["findings"]] == [one.about for one in findings()]

@@ -56,7 +56,8 @@ def _print_sum(found: Screened) -> None:
     typer.echo(
         ", ".join(counted(count, severity) for severity, count in counts.items())
         + f" in {counted(found.outcomes.frame.height, 'row')}. "
-        f"Verdicts leave out {found.unfit.height} of {counted(tasks, 'task')}; --json has every case."
+        f"Verdicts on composition and emergence leave out {found.unfit.height} of {counted(tasks, 'task')}; --json has "
+        "every case."
     )
 
 
