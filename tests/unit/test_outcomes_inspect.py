@@ -42,8 +42,8 @@ def test_answers_of_the_mock(folder: Path):
         ("ox", 0, True),
         ("ox", 1, False),
     ]
-    assert "2 answers ended in an error: they are missing, not wrong." in logged.notes
-    assert "1 answers were not scored: they are missing, not wrong." in logged.notes
+    assert "Answers that ended in an error, missing and not wrong: 2." in logged.notes
+    assert "Answers not scored, missing and not wrong: 1." in logged.notes
     nearness = frame.filter(pl.col("task") == "nearness").sort("piece")
     assert nearness["score"].to_list() == [0.75, 0.4, None]
     assert nearness["correct"].null_count() == 3
@@ -147,7 +147,7 @@ def test_invalid_answers_are_missing(tmp_path: Path):
     )
     logged = read(tmp_path)
     assert logged.frame["correct"].to_list() == [None, None, True]
-    assert "1 answers were declared invalid: they are missing." in logged.notes
+    assert "Answers declared invalid, missing: 1." in logged.notes
 
 
 def test_a_run_cut_short_is_read_as_far_as_it_went(tmp_path: Path):

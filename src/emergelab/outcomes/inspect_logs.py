@@ -340,13 +340,13 @@ def _spread(scorer: str, value: Any) -> dict[str, Any]:
 
 def _about(logs: Sequence[_Log], counts: Counter[str]) -> list[str]:
     said = {
-        "error": "answers ended in an error: they are missing, not wrong.",
-        "invalid": "answers were declared invalid: they are missing.",
-        "unscored": "answers were not scored: they are missing, not wrong.",
-        "P": "answers got partial credit (P): not right, with a score of 0.5.",
-        "N": "answers were none (N): wrong, as Inspect counts them.",
+        "error": "Answers that ended in an error, missing and not wrong",
+        "invalid": "Answers declared invalid, missing",
+        "unscored": "Answers not scored, missing and not wrong",
+        "P": "Answers with partial credit (P), not right, with a score of 0.5",
+        "N": "Answers that were none (N), wrong as Inspect counts them",
     }
-    notes = [f"{counts[name]:,} {words}" for name, words in said.items() if counts[name]]
+    notes = [f"{words}: {counts[name]:,}." for name, words in said.items() if counts[name]]
     unfinished = [log.path.name for log in logs if not log.finished]
     if unfinished:
         notes.append(f"Runs that did not end well were read as far as they went: {listed_names(unfinished)}.")
