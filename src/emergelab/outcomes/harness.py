@@ -20,9 +20,11 @@ from emergelab.outcomes.logs import (
     LogChoice,
     LogError,
     Logged,
+    LogKind,
     choose_marks,
     fields_of,
     listed_names,
+    log_files,
     mark_columns,
     name_items,
     parse_json,
@@ -83,7 +85,7 @@ def read_harness(paths: Sequence[Path], choice: LogChoice) -> Logged:
 
     Of several logs of one model, task and number of examples the latest is taken. Raises LogError.
     """
-    logs = _logs(_samples_files(paths))
+    logs = _logs(log_files(paths, _SAMPLES))
     latest, notes = _latest(logs)
     frames: dict[str, list[pl.DataFrame]] = {}
     names = _task_names(latest)
@@ -103,32 +105,23 @@ def read_harness(paths: Sequence[Path], choice: LogChoice) -> Logged:
 # Files
 
 
-def _samples_files(paths: Sequence[Path]) -> list[Path]:
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            found += sorted(one for one in path.rglob("*.jsonl") if _is_samples(one))
-        elif not path.exists():
-            raise LogError(f"There is no file or folder {str(path)[:200]!r}. Check its path.")
-        elif path.suffix == ".jsonl" and _is_samples(path):
-            found.append(path)
-        elif not path.name.startswith("results"):
-            raise LogError(
-                f"{str(path)[:200]} is no file of samples of the lm-evaluation-harness. Its lines would have doc_id, "
-                "doc and resps. Give the samples_*.jsonl files that it writes with --log_samples, or their folder."
-            )
-    if not found:
-        raise LogError(
-            f"No file of samples is in {', '.join(str(path)[:100] for path in paths[:3])}. Items are read one by one. "
-            "Run the lm-evaluation-harness with --log_samples --output_path FOLDER."
-        )
-    return list(dict.fromkeys(found))
-
-
 def _is_samples(path: Path) -> bool:
+    if path.suffix != ".jsonl" or not path.is_file():
+        return False
     with path.open(encoding="utf-8", errors="replace") as file:
         begin = file.read(4096)
     return '"doc_id"' in begin and '"doc"' in begin
+
+
+_SAMPLES = LogKind(
+    patterns=("*.jsonl",),
+    accepts=_is_samples,
+    strange="no file of samples of the lm-evaluation-harness. Its lines would have doc_id, doc and resps. Give the "
+    "samples_*.jsonl files that it writes with --log_samples, or their folder.",
+    missing="No file of samples",
+    remedy="Items are read one by one. Run the lm-evaluation-harness with --log_samples --output_path FOLDER.",
+    beside=lambda path: path.name.startswith("results"),
+)
 
 
 def _logs(paths: Sequence[Path]) -> list[_Log]:

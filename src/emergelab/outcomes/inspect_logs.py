@@ -22,10 +22,12 @@ from emergelab.outcomes.logs import (
     LogChoice,
     LogError,
     Logged,
+    LogKind,
     as_text,
     choose_marks,
     fields_of,
     listed_names,
+    log_files,
     mark_columns,
     name_items,
     parse_json,
@@ -71,7 +73,7 @@ def read_inspect(paths: Sequence[Path], choice: LogChoice) -> Logged:
 
     Of several logs of one model and task, with the same arguments, the latest is taken. Raises LogError.
     """
-    logs = [_log_of(path) for path in _log_files(paths)]
+    logs = [_log_of(path) for path in log_files(paths, _LOGS)]
     latest = {
         (log.system, log.checkpoint, log.asked): log for log in sorted(logs, key=lambda one: one.created)
     }
@@ -96,33 +98,24 @@ def read_inspect(paths: Sequence[Path], choice: LogChoice) -> Logged:
 # Files
 
 
-def _log_files(paths: Sequence[Path]) -> list[Path]:
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            found += sorted(one for one in path.rglob("*.eval") if one.is_file())
-            found += sorted(one for one in path.rglob("*.json") if _is_log(one))
-        elif not path.exists():
-            raise LogError(f"There is no file or folder {str(path)[:200]!r}. Check its path.")
-        elif path.suffix == ".eval" or _is_log(path):
-            found.append(path)
-        else:
-            raise LogError(
-                f"{str(path)[:200]} is no log of Inspect. Logs end in .eval or .json and begin with their version and "
-                "status. Give the files that Inspect wrote to its log folder."
-            )
-    if not found:
-        raise LogError(
-            f"No log of Inspect is in {', '.join(str(path)[:100] for path in paths[:3])}. Logs end in .eval or .json. "
-            "Give the folder that Inspect wrote them to."
-        )
-    return list(dict.fromkeys(found))
-
-
 def _is_log(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    if path.suffix == ".eval":
+        return True
     with path.open("rb") as file:
         begin = file.read(2048)
     return b'"version"' in begin and b'"status"' in begin and b'"eval"' in begin
+
+
+_LOGS = LogKind(
+    patterns=("*.eval", "*.json"),
+    accepts=_is_log,
+    strange="no log of Inspect. Logs end in .eval or .json and begin with their version and status. Give the files "
+    "that Inspect wrote to its log folder.",
+    missing="No log of Inspect",
+    remedy="Logs end in .eval or .json. Give the folder that Inspect wrote them to.",
+)
 
 
 def _log_of(path: Path) -> _Log:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,41 @@ class LogChoice:
                 )
         fields = {role: name for role, name in columns.items() if role in FIELD_ROLES}
         return cls(columns.get("correct"), columns.get("score"), filtered, fields)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogKind:
+    """What logs of one harness look like: names in a folder, a test of single files, and what is said of others.
+
+    Files that `beside` accepts are no logs but may be given with them.
+    """
+
+    patterns: tuple[str, ...]
+    accepts: Callable[[Path], bool]
+    strange: str
+    missing: str
+    remedy: str
+    beside: Callable[[Path], bool] = lambda _: False
+
+
+def log_files(paths: Sequence[Path], kind: LogKind) -> list[Path]:
+    """Return the logs among files and in folders, each once. Raises LogError for others, and where there are none."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            for pattern in kind.patterns:
+                found += sorted(one for one in path.rglob(pattern) if kind.accepts(one))
+        elif not path.exists():
+            raise LogError(f"There is no file or folder {str(path)[:200]!r}. Check its path.")
+        elif kind.accepts(path):
+            found.append(path)
+        elif not kind.beside(path):
+            raise LogError(f"{str(path)[:200]} is {kind.strange}")
+    if not found:
+        raise LogError(
+            f"{kind.missing} is in {', '.join(str(path)[:100] for path in paths[:3])}. {kind.remedy}"
+        )
+    return list(dict.fromkeys(found))
 
 
 @dataclass(frozen=True)
